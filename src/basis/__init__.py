@@ -1,0 +1,33 @@
+"""Source separation with deep generative priors.
+
+One signal, K sources mixed in it: ``m = g(x)``. Given generative models that know what sources look like, `separate`
+draws samples from p(x | m).
+"""
+
+from basis.api import separate, stream
+from basis.core.checkpoint import load_prior, save_prior
+from basis.core.errors import BasisError, DataError, DivergenceError, UsageError
+from basis.core.metric import align, reorder
+from basis.core.mixing import Mixing
+from basis.core.posterior import Posterior
+from basis.core.prior import DensityPrior, Prior, Product, Rescaled
+from basis.core.sampler import Sampler, State
+from basis.core.schedule import geometric, karras
+from basis.core.separator import Run, Separation, Separator
+from basis.metrics.psnr import psnr
+from basis.mixings.clipped import Clipped
+from basis.mixings.grayscale import Grayscale
+from basis.mixings.weighted_sum import WeightedSum
+from basis.posteriors.gaussian_likelihood import GaussianLikelihood
+from basis.priors.gaussian import GaussianMixture
+from basis.samplers.annealed_langevin import AnnealedLangevin
+from basis.separators.average import Average
+from basis.separators.basis import BASIS
+
+__version__ = "0.1.0"
+__all__ = [
+    "BASIS", "AnnealedLangevin", "Average", "BasisError", "Clipped", "DataError", "DensityPrior", "DivergenceError",
+    "GaussianLikelihood", "GaussianMixture", "Grayscale", "Mixing", "Posterior", "Prior", "Product", "Rescaled", "Run",
+    "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "align", "geometric", "karras",
+    "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
+]  # fmt: skip

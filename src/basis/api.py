@@ -1,0 +1,176 @@
+"""The two functions that most programs need: `separate` and `stream`."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Generator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from basis.core.errors import DataError, UsageError, unknown
+from basis.core.mixing import Mixing
+from basis.core.noise import Noise
+from basis.core.prior import Prior, Product
+from basis.core.sampler import State
+from basis.core.separator import SEPARATORS, Problem, Run, Separation, Separator
+
+LARGEST_K_CHECKED = 8
+TOLERANCE = 0.1  # share of the range that a (noisy) mixture may lie outside of it
+
+
+def separate(
+    mixture: Tensor | np.ndarray,
+    prior: Prior | Sequence[Prior],
+    mixing: Mixing,
+    method: str | Separator = "basis",
+    *,
+    seed: int = 0,
+    samples: int = 1,
+    index: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    **settings,
+) -> Separation:
+    """Separate mixtures into their sources.
+
+    Args:
+        mixture: one mixture (C, H, W) or B of them (B, C, H, W), in the units that the mixing gives: within [0, Σ α]
+            for a weighted sum of images in [0, 1]. Torch or numpy.
+        prior: what sources look like: one prior for all, or one for each source.
+        mixing: how the sources were mixed, for instance ``WeightedSum([1.0, 1.0])``.
+        method: name of a separator (see `basis list`) or a separator.
+        seed: fixes the result, whatever the batch size, order or device.
+        samples: posterior samples n per mixture.
+        index: number of each mixture in its data set, which with the seed fixes its random stream; 0, …, B-1 by default.
+        batch_size: mixtures at a time; all by default.
+        **settings: settings of the method by name, for instance ``steps=50``.
+
+    Returns:
+        The separation: ``sources`` (B, K, C, H, W) in [0, 1], ``samples`` (B, n, K, C, H, W), ``residual`` (B,).
+
+    Raises:
+        UsageError: an argument is not as described.
+        DataError: the mixture has the wrong shape, NaN, or values out of range.
+        DivergenceError: the sampler left the finite numbers; names the level and the step.
+
+    Reference:
+        Jayaram & Thickstun, "Source separation with deep generative priors", ICML 2020, Algorithm 1.
+
+    Example:
+        >>> import basis
+        >>> prior = basis.load_prior("mnist")
+        >>> result = separate(np.zeros((1, 28, 28)), prior, basis.WeightedSum([1.0, 1.0]), levels=3, steps=2)
+        >>> result.sources.shape
+        torch.Size([1, 2, 1, 28, 28])
+    """
+    return stream(
+        mixture, prior, mixing, method, seed=seed, samples=samples, index=index, batch_size=batch_size, **settings
+    ).result
+
+
+def stream(
+    mixture: Tensor | np.ndarray,
+    prior: Prior | Sequence[Prior],
+    mixing: Mixing,
+    method: str | Separator = "basis",
+    *,
+    seed: int = 0,
+    samples: int = 1,
+    index: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    **settings,
+) -> Run:
+    """Separate step by step: iterate over the states, then read ``.result``. Arguments are those of `separate`.
+
+    Example:
+        >>> import basis
+        >>> prior = basis.load_prior("mnist")
+        >>> run = stream(torch.zeros(1, 28, 28), prior, basis.WeightedSum([1.0, 1.0]), levels=3, steps=2)
+        >>> sum(1 for state in run)
+        6
+    """
+    separator = _separator(method, settings)
+    problem = pose(mixture, prior, mixing)
+    count = len(problem.mixture)
+    index = range(count) if index is None else index
+    if len(index) != count:
+        raise UsageError(f"expected an index for each of {count} mixtures, got {len(index)}")
+    for name, value in (("samples", samples), ("batch_size", batch_size or 1)):
+        if value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
+    if seed < 0:
+        raise UsageError(f"the seed must not be negative, got {seed}")
+    return Run(_batches(separator, problem, seed, samples, list(index), batch_size or count))
+
+
+def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: Mixing) -> Problem:
+    """Return the problem after checking that mixture, prior and mixing fit each other; raises what `separate` does."""
+    priors = [prior] * mixing.sources if isinstance(prior, Prior) else list(prior)
+    if len(priors) != mixing.sources:
+        raise UsageError(
+            f"the mixing has {mixing.sources} sources, got {len(priors)} priors",
+            fix="give one prior for all sources, or one for each",
+        )
+    product = Product(priors)
+    mixture = torch.as_tensor(mixture, dtype=torch.float32, device=product.device)
+    shape = tuple(mixing(torch.zeros(1, *product.shape, device=product.device)).shape[1:])
+    if tuple(mixture.shape) == shape:
+        mixture = mixture[None]
+    if tuple(mixture.shape[1:]) != shape or not len(mixture):
+        raise DataError(
+            f"expected a mixture of shape {shape} or a batch of them, got {tuple(mixture.shape)}",
+            fix=f"resize or crop it to {'×'.join(map(str, shape))} (channels × height × width), or choose another prior",
+        )
+    if not torch.isfinite(mixture).all():
+        raise DataError("the mixture has NaN or infinite values", fix="replace them before separating")
+    _check_range(mixture, product, mixing)
+    return Problem(mixture, product, mixing)
+
+
+def _check_range(mixture: Tensor, prior: Product, mixing: Mixing) -> None:
+    """Compare the mixture's values with those of constant sources at the ends of the prior's support."""
+    if prior.support is None or mixing.sources > LARGEST_K_CHECKED:
+        return
+    corners = torch.tensor(list(itertools.product(prior.support, repeat=mixing.sources)), device=mixture.device)
+    ends = mixing(corners.reshape(*corners.shape, *[1] * (len(prior.shape) - 1)).expand(-1, *prior.shape))
+    low, high = ends.min().item(), ends.max().item()
+    slack = TOLERANCE * (high - low)
+    if mixture.min() < low - slack or mixture.max() > high + slack:
+        raise DataError(
+            f"the mixture's values range from {mixture.min():.3g} to {mixture.max():.3g}, expected {low:.3g} to {high:.3g}",
+            fix="scale it to what the mixing gives for sources in "
+            f"[{prior.support[0]:g}, {prior.support[1]:g}] (8-bit values: divide by 255), or state its weights",
+        )
+
+
+def _separator(method: str | Separator, settings: dict) -> Separator:
+    if isinstance(method, Separator):
+        if settings:
+            raise UsageError(f"settings {sorted(settings)} go with a method's name, not with a separator")
+        return method
+    cls = SEPARATORS.get(method)
+    known = list(inspect.signature(cls).parameters)
+    for name in settings:
+        if name not in known:
+            raise unknown(f"setting of method '{method}':", name, known or ["none"])
+    return cls(**settings)
+
+
+def _batches(
+    separator: Separator, problem: Problem, seed: int, samples: int, index: list[int], size: int
+) -> Generator[State, None, Separation]:
+    parts = []
+    for start in range(0, len(index), size):
+        part = Problem(problem.mixture[start : start + size], problem.prior, problem.mixing)
+        noise = Noise(part.prior.shape, seed, index[start : start + size], samples, part.mixture.device)
+        parts.append((yield from separator.stream(part, noise)))
+    if len(parts) == 1:
+        return parts[0]
+    return Separation(
+        torch.cat([part.samples for part in parts]),
+        problem.mixture,
+        problem.mixing,
+        torch.cat([part.choice for part in parts]),
+    )

@@ -1,0 +1,132 @@
+"""Priors on disk: a folder with `model.safetensors` (weights; class and arguments in its header) and `card.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import load_file, save
+
+from basis.core.errors import DataError, UsageError, unknown
+from basis.core.prior import Prior
+from basis.core.registry import Registry
+
+PRIORS = Registry("kind of prior", "basis.priors", Prior)
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+WEIGHTS, CARD, HEADER = "model.safetensors", "card.json", "basis"
+
+
+def save_prior(prior: Prior, arguments: dict, folder: str | Path, card: dict | None = None) -> Path:
+    """Write a prior so that `load_prior` finds it again; an older one there is replaced whole or not at all.
+
+    Args:
+        prior: the prior; its class is found by name through the registry.
+        arguments: keyword arguments of its class that build it, JSON values.
+        folder: folder to write.
+        card: what a reader should know (data, command, steps, scores); the sha256 of the weights is added.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    header = json.dumps({"prior": PRIORS.name_of(type(prior)), "arguments": arguments})
+    content = save({k: v.contiguous().cpu() for k, v in prior.state_dict().items()}, metadata={HEADER: header})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS, content)
+    card = {**(card or {}), "sha256": hashlib.sha256(content).hexdigest()}
+    write_atomically(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    return folder
+
+
+def load_prior(source: str | Path, device: str = "cpu", sha256: str | None = None) -> Prior:
+    """Load a prior by bundled name, from a folder, or from a `.safetensors` file.
+
+    Args:
+        source: "mnist", a folder that `save_prior` or `basis train` wrote, or its weights file.
+        device: where to compute, for instance "cpu" or "cuda".
+        sha256: expected hash of the weights file; by default the one on the card beside it, if there is one.
+
+    Returns:
+        The prior in evaluation mode, without gradients for its parameters.
+
+    Raises:
+        UsageError: no such prior; names the near matches.
+        DataError: the file is not such a checkpoint, is damaged, or its hash is not the expected one.
+
+    Example:
+        >>> load_prior("mnist").shape
+        (1, 28, 28)
+    """
+    path = locate(source)
+    expected = sha256 or read_card(path).get("sha256")
+    if expected and (actual := hashlib.sha256(path.read_bytes()).hexdigest()) != expected:
+        raise DataError(
+            f"{path} has sha256 {actual[:16]}…, expected {expected[:16]}…",
+            fix="fetch or train the file anew: it was damaged or changed since its card was written",
+        )
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get(HEADER)
+        tensors = load_file(path)
+    except safetensors.SafetensorError as error:
+        raise DataError(
+            f"{path} is not a safetensors file ({error})", fix="give a folder or file that `basis train` wrote"
+        ) from error
+    if header is None:
+        raise DataError(
+            f"{path} holds tensors but does not say which prior they belong to",
+            fix="write it with basis.save_prior, which stores the class and its arguments",
+        )
+    config = json.loads(header)
+    prior = PRIORS.get(config["prior"])(**config["arguments"])
+    expected_shapes = {key: tuple(tensor.shape) for key, tensor in prior.state_dict().items()}
+    found_shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if wrong := sorted(expected_shapes.items() ^ found_shapes.items()):
+        names = sorted({key for key, _ in wrong})
+        raise DataError(f"{path}: {len(names)} tensors are missing, left over or misshapen: {', '.join(names[:8])}")
+    prior.load_state_dict(tensors)
+    return prior.eval().requires_grad_(False).to(device)
+
+
+def locate(source: str | Path) -> Path:
+    """Return the weights file of a prior given by bundled name, folder or file."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    if (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    bundled = PRETRAINED / str(source) / WEIGHTS
+    if bundled.is_file() and len(path.parts) == 1:
+        return bundled
+    if path.is_dir():
+        raise UsageError(f"{path} has no {WEIGHTS}", fix="give a folder that `basis train` wrote")
+    raise unknown("prior", str(source), pretrained())
+
+
+def pretrained() -> list[str]:
+    """Return the names of the bundled priors."""
+    return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{WEIGHTS}"))
+
+
+def read_card(weights: Path) -> dict:
+    """Return the card beside a weights file, empty where there is none."""
+    card = weights.with_name(CARD)
+    return json.loads(card.read_text()) if card.is_file() else {}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; an error leaves what was there."""
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        shutil.copymode(path, partial) if path.exists() else os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

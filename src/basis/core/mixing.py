@@ -1,0 +1,68 @@
+"""Mixings: how K sources become one signal. One `forward` is enough; adjoint, gain and projection are derived."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from basis.core.registry import Registry
+
+GAIN_ITERATIONS = 30
+PROJECTION_ITERATIONS = 50
+
+
+class Mixing(ABC):
+    """The map ``m = g(x)`` from K sources to one signal (equation 1), linear or not.
+
+    Attributes:
+        sources: number K of sources that are mixed.
+    """
+
+    sources: int
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mixtures g(x), (B, *M), of sources x, (B, K, *S); each example by itself."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.forward(x)
+
+    def adjoint(self, x: Tensor, r: Tensor) -> Tensor:
+        """Return ``J(x)ᵀ r``, (B, K, *S), J the derivative of g at x and r of shape (B, *M); ``Aᵀ r`` if g is linear."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(self.forward(x), x, r)[0]
+
+    def gain(self, x: Tensor) -> float:
+        """Return the largest eigenvalue of ``J(x) J(x)ᵀ`` at one example x, (K, *S), by power iteration.
+
+        It is ``‖α‖²`` for a weighted sum.
+        """
+        x = x[None]
+        r = torch.randn(self.forward(x).shape, generator=torch.Generator().manual_seed(0)).to(x)
+        size = 0.0
+        for _ in range(GAIN_ITERATIONS):
+            r = r / r.norm().clamp_min(torch.finfo(r.dtype).tiny)
+            r = torch.func.jvp(self.forward, (x,), (self.adjoint(x, r),))[1]
+            size, last = r.norm().item(), size
+            if abs(size - last) <= 1e-6 * size:
+                break
+        return size
+
+    def project(self, x: Tensor, m: Tensor) -> Tensor:
+        """Return the sources nearest to x, (B, K, *S), that mix to m, (B, *M): ``x + Jᵀ (m - g(x)) / gain``.
+
+        One step is exact where ``J Jᵀ`` is a multiple of the identity, as for a weighted sum; it is repeated where not.
+        """
+        gain = self.gain(x[0])
+        for _ in range(PROJECTION_ITERATIONS):
+            r = m - self.forward(x)
+            if gain == 0 or r.abs().max() <= 1e-6:
+                break
+            x = x + self.adjoint(x, r) / gain
+        return x
+
+
+MIXINGS = Registry("mixing", "basis.mixings", Mixing)

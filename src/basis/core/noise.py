@@ -1,0 +1,59 @@
+"""Randomness as an argument: one stream a sample, so that batch size, order and device change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Noise:
+    """Independent random streams, one for each (mixture, sample), addressed by number.
+
+    The stream of sample j of mixture i depends on ``(seed, i, j)`` alone. Numbers are drawn on the CPU, hence the same
+    for every device.
+
+    Args:
+        shape: shape of one draw, for instance (K, C, H, W).
+        seed: the run's seed.
+        index: number i of each of the B mixtures in its data set.
+        samples: samples n per mixture.
+        device: where the draws are needed.
+
+    Example:
+        >>> a = Noise((3,), seed=0, index=[0, 1]).normal()
+        >>> b = Noise((3,), seed=0, index=[1]).normal()
+        >>> torch.equal(a[1:], b)
+        True
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        seed: int,
+        index: Sequence[int],
+        samples: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.shape, self.device = tuple(shape), device
+        self.streams = [
+            np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, i, j))))
+            for i in index
+            for j in range(samples)
+        ]
+
+    def normal(self) -> Tensor:
+        """Return fresh draws from N(0, I), (B · n, *shape), all samples of a mixture side by side."""
+        return self._draw("standard_normal")
+
+    def uniform(self) -> Tensor:
+        """Return fresh draws from the uniform distribution on [0, 1), (B · n, *shape)."""
+        return self._draw("random")
+
+    def _draw(self, kind: str) -> Tensor:
+        x = torch.empty(len(self.streams), *self.shape)
+        for stream, row in zip(self.streams, x.numpy(), strict=True):
+            getattr(stream, kind)(out=row, dtype=np.float32)
+        return x.to(self.device)

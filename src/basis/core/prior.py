@@ -1,0 +1,128 @@
+"""The idea everything else stands on: a prior is a score at a noise level."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from basis.core.errors import UsageError
+
+
+class Prior(nn.Module, ABC):
+    """A distribution p over examples, known through the score of its noisy versions.
+
+    ``p_σ`` is the distribution of ``x + σ ε`` with ``x ~ p`` and ``ε ~ N(0, I)`` (Jayaram & Thickstun 2020,
+    section 3.2). Units are those of the data: images in [0, 1], σ likewise.
+
+    Args:
+        shape: shape S of one example, for instance (1, 28, 28).
+        support: smallest and largest value that the data can take, for instance (0.0, 1.0); None for any.
+    """
+
+    def __init__(self, shape: Sequence[int], support: tuple[float, float] | None = None) -> None:
+        super().__init__()
+        self.shape, self.support = tuple(shape), support
+
+    @abstractmethod
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return ∇ log p_σ(x).
+
+        Args:
+            x: examples, (B, *S).
+            sigma: noise level > 0, one number for all examples or a tensor (B,).
+
+        Returns:
+            The score, (B, *S), in inverse units of the data.
+        """
+
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return ``D(x, σ) = E[x₀ | x₀ + σ ε = x] = x + σ² ∇ log p_σ(x)`` (Tweedie's formula), (B, *S)."""
+        return x + per_example(sigma, x) ** 2 * self.score(x, sigma)
+
+    def curvature(self, sigma: float) -> float:
+        """Return an upper estimate of the Lipschitz constant of ``score(·, sigma)``, for choosing step sizes.
+
+        Convolution with N(0, σ²I) leaves -∇² log p_σ ≤ 1/σ², whatever p is.
+        """
+        return 1 / sigma**2
+
+    @property
+    def device(self) -> torch.device:
+        """Device on which the prior computes (CPU where it has no tensors)."""
+        tensors = (*self.parameters(), *self.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
+
+
+class DensityPrior(Prior):
+    """A prior whose density can be computed; its score follows by differentiation."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return log p_σ(x) in nats, (B,), a density with respect to the units of x; ``sigma = 0`` is p itself."""
+
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(self.log_prob(x, sigma).sum(), x)[0]
+
+
+class Product(Prior):
+    """K independent sources: ``p(x) = Π_i p_i(x_i)`` (equation 13), over stacks x of shape (B, K, *S).
+
+    The same prior object given several times is evaluated in one call on all of its sources.
+
+    Args:
+        priors: K priors of one shape.
+    """
+
+    def __init__(self, priors: Sequence[Prior]) -> None:
+        kinds = {(prior.shape, prior.support) for prior in priors}
+        if len(kinds) != 1:
+            raise UsageError(
+                f"the sources need priors of one shape and support, got {sorted(kinds, key=str) or 'no prior at all'}",
+                fix="choose priors of the same image size and channels, one a source",
+            )
+        shape, support = kinds.pop()
+        super().__init__((len(priors), *shape), support)
+        distinct = list(dict.fromkeys(priors))
+        self.priors = nn.ModuleList(distinct)
+        self.order = [distinct.index(prior) for prior in priors]
+
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        if x.shape[1] != len(self.order):
+            raise UsageError(f"expected a stack of {len(self.order)} sources, (B, K, ...), got {tuple(x.shape)}")
+        if len(self.priors) == 1 and not (isinstance(sigma, Tensor) and sigma.dim()):
+            return self.priors[0].score(x.flatten(0, 1), sigma).unflatten(0, x.shape[:2])
+        score = torch.empty_like(x)
+        for j, prior in enumerate(self.priors):
+            mine = [k for k, i in enumerate(self.order) if i == j]
+            flat = x[:, mine].flatten(0, 1)
+            level = sigma.repeat_interleave(len(mine)) if isinstance(sigma, Tensor) and sigma.dim() else sigma
+            score[:, mine] = prior.score(flat, level).unflatten(0, (-1, len(mine)))
+        return score
+
+
+class Rescaled(Prior):
+    """A prior over y seen as a prior over x, where ``y = scale · x + shift``: for models trained on [-1, 1], say.
+
+    ``∇ log p_σ(x) = scale · ∇ log q_{scale·σ}(scale · x + shift)``.
+    """
+
+    def __init__(self, prior: Prior, scale: float, shift: float = 0.0) -> None:
+        if scale <= 0:
+            raise UsageError(f"scale must be positive, got {scale}")
+        support = prior.support and tuple((bound - shift) / scale for bound in prior.support)
+        super().__init__(prior.shape, support)
+        self.prior, self.scale, self.shift = prior, scale, shift
+
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        return self.scale * self.prior.score(self.scale * x + self.shift, self.scale * sigma)
+
+
+def per_example(value: float | Tensor, x: Tensor) -> Tensor:
+    """Return ``value`` (a number or (B,)) as a tensor that broadcasts against x of shape (B, ...)."""
+    value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    return value.reshape(-1, *[1] * (x.dim() - 1)) if value.dim() else value

@@ -1,0 +1,66 @@
+"""What can be chosen by name: one file in a plural folder is one choice, other packages add theirs by entry points.
+
+The name of a choice is the name of its file; the class is the one public subclass that the file defines.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from basis.core.errors import unknown
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The choices of one kind.
+
+    Args:
+        kind: singular noun for messages, for instance "sampler".
+        package: package whose modules are the choices, and group of entry points, for instance "basis.samplers".
+        base: class that every choice derives from.
+    """
+
+    kind: str
+    package: str
+    base: type
+
+    def names(self) -> list[str]:
+        """Return the names that can be chosen, sorted."""
+        return sorted({*self._bundled(), *self._foreign()})
+
+    def get(self, name: str) -> type:
+        """Return the class of that name; raises `UsageError` with near matches where there is none."""
+        foreign = self._foreign()
+        if name in foreign:
+            return foreign[name].load()
+        if name not in self._bundled():
+            raise unknown(self.kind, name, self.names())
+        module = importlib.import_module(f"{self.package}.{name}")
+        return next(
+            cls
+            for key, cls in vars(module).items()
+            if inspect.isclass(cls) and issubclass(cls, self.base) and cls.__module__ == module.__name__
+            if not inspect.isabstract(cls) and not key.startswith("_")
+        )
+
+    def name_of(self, cls: type) -> str:
+        """Return the name under which the class is found: the inverse of `get`."""
+        for name, entry in self._foreign().items():
+            if entry.value.replace(":", ".") == f"{cls.__module__}.{cls.__qualname__}":
+                return name
+        return cls.__module__.rpartition(".")[2]
+
+    def describe(self) -> dict[str, str]:
+        """Return the first docstring line of every choice."""
+        return {name: (inspect.getdoc(self.get(name)) or "").splitlines()[0] for name in self.names()}
+
+    def _bundled(self) -> list[str]:
+        path = importlib.import_module(self.package).__path__
+        return [module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
+
+    def _foreign(self) -> dict:
+        return {entry.name: entry for entry in entry_points(group=self.package)}

@@ -1,0 +1,76 @@
+"""Samplers: a pure step and one loop that yields states. A sampler never hears of mixtures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from basis.core.errors import DivergenceError
+from basis.core.prior import Prior
+from basis.core.registry import Registry
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a sampler stands: x after ``step`` of ``steps``, at noise level ``sigma``, the ``level``-th of ``levels``.
+
+    Counts start at 1. x has shape (N, *S) of the target.
+    """
+
+    x: Tensor
+    sigma: float
+    level: int
+    levels: int
+    step: int
+    steps: int
+
+
+class Sampler(ABC):
+    """Draws from a target distribution, given by its score, along a schedule of noise levels.
+
+    Args:
+        sigmas: decreasing noise levels, (L,).
+        repeats: steps at each level.
+    """
+
+    def __init__(self, sigmas: Tensor, repeats: int = 1) -> None:
+        self.sigmas, self.repeats = sigmas.tolist(), repeats
+
+    @abstractmethod
+    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+        """Return x after one step.
+
+        Args:
+            x: states, (N, *S).
+            sigma: this step's noise level.
+            below: the next smaller noise level of the schedule, 0 at its end.
+            target: the distribution to draw from.
+            noise: returns fresh N(0, I) of x's shape at each call.
+        """
+
+    def run(self, target: Prior, x: Tensor, noise: Callable[[], Tensor]) -> Iterator[State]:
+        """Yield the state after every step, from the start x, (N, *S).
+
+        Raises:
+            DivergenceError: x is not finite; names the level and the step.
+        """
+        levels, step = len(self.sigmas), 0
+        for level, (sigma, below) in enumerate(zip(self.sigmas, [*self.sigmas[1:], 0.0], strict=True), 1):
+            for repeat in range(1, self.repeats + 1):
+                step += 1
+                with torch.no_grad():
+                    x = self.step(x, sigma, below, target, noise)
+                if not torch.isfinite(x).all():
+                    raise DivergenceError(
+                        f"the state is not finite at level {level} of {levels} (sigma {sigma:.4g}), step {repeat} of "
+                        f"{self.repeats}",
+                        fix="take smaller steps, and check that the prior covers this noise level",
+                    )
+                yield State(x, sigma, level, levels, step, levels * self.repeats)
+
+
+SAMPLERS = Registry("sampler", "basis.samplers", Sampler)

@@ -1,0 +1,36 @@
+"""Noise schedules: plain tensors of decreasing levels σ, in units of the data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from basis.core.errors import UsageError
+
+
+def geometric(sigma_max: float = 1.0, sigma_min: float = 0.01, levels: int = 10) -> Tensor:
+    """Return levels in geometric progression (section 3.4; the paper's are the defaults); one level is ``sigma_min``.
+
+    Example:
+        >>> geometric(1.0, 0.01, 3)
+        tensor([1.0000, 0.1000, 0.0100], dtype=torch.float64)
+    """
+    return karras(sigma_max, sigma_min, levels, rho=math.inf)
+
+
+def karras(sigma_max: float = 3.0, sigma_min: float = 0.01, levels: int = 50, rho: float = 7.0) -> Tensor:
+    """Return levels whose ρ-th roots are evenly spaced (Karras et al. 2022, equation 5); ρ = ∞ is geometric."""
+    if not 0 < sigma_min <= sigma_max < math.inf or levels < 1:
+        raise UsageError(
+            f"expected 0 < sigma_min <= sigma_max and levels >= 1, got sigma_min {sigma_min}, sigma_max {sigma_max}, "
+            f"levels {levels}",
+            fix="choose positive noise levels, for instance from 1.0 down to 0.01 in 10 levels",
+        )
+    if levels == 1:
+        return torch.tensor([sigma_min], dtype=torch.float64)
+    t = torch.linspace(0, 1, levels, dtype=torch.float64)
+    if math.isinf(rho):
+        return sigma_max * (sigma_min / sigma_max) ** t
+    return (sigma_max ** (1 / rho) + t * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho

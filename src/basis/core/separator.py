@@ -1,0 +1,123 @@
+"""Separators: from mixtures to separations. BASIS and every baseline share this."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from basis.core.mixing import Mixing
+from basis.core.noise import Noise
+from basis.core.prior import Product
+from basis.core.registry import Registry
+from basis.core.sampler import State
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Mixtures to separate: ``m = g(x)`` with ``x ~ p``.
+
+    Args:
+        mixture: (B, *M).
+        prior: p over stacks of K sources, (K, *S).
+        mixing: g.
+    """
+
+    mixture: Tensor
+    prior: Product
+    mixing: Mixing
+
+
+@dataclass(frozen=True)
+class Separation:
+    """The result of a separation.
+
+    Attributes:
+        samples: n samples of the K sources of each mixture, (B, n, K, *S), within the prior's support.
+        mixture: the mixtures, (B, *M).
+        mixing: how the sources were mixed.
+        choice: which sample stands for each mixture, (B,), int64.
+    """
+
+    samples: Tensor
+    mixture: Tensor
+    mixing: Mixing
+    choice: Tensor
+
+    @property
+    def sources(self) -> Tensor:
+        """The chosen sample's sources, (B, K, *S)."""
+        return self.samples[torch.arange(len(self.samples), device=self.samples.device), self.choice]
+
+    @property
+    def remix(self) -> Tensor:
+        """The chosen sources mixed again, g(x), (B, *M)."""
+        return self.mixing(self.sources)
+
+    @property
+    def residual(self) -> Tensor:
+        """Reconstruction error ``‖m - g(x)‖²`` per pixel of the chosen sources, (B,)."""
+        return (self.mixture - self.remix).flatten(1).square().mean(1)
+
+
+Stream = Generator[State, None, Separation]
+
+
+class Separator(ABC):
+    """A way to separate; constructor arguments are its configuration, and nothing is kept between calls."""
+
+    @abstractmethod
+    def stream(self, problem: Problem, noise: Noise) -> Stream:
+        """Yield the states on the way and return the separation.
+
+        Args:
+            problem: B mixtures with prior and mixing.
+            noise: random streams of B · n samples, each draw (B · n, K, *S); the number of samples follows from it.
+        """
+
+
+SEPARATORS = Registry("method", "basis.separators", Separator)
+
+
+class Run(Iterator[State]):
+    """A separation under way: iterate over its states, then read ``result``.
+
+    Example:
+        >>> import basis
+        >>> mixture = torch.ones(1, 28, 28)
+        >>> run = basis.stream(mixture, basis.load_prior("mnist"), basis.WeightedSum([1, 1]), levels=2, steps=1)
+        >>> [round(state.sigma, 2) for state in run]
+        [1.0, 0.01]
+        >>> run.result.sources.shape
+        torch.Size([1, 2, 1, 28, 28])
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._result: Separation | None = None
+
+    def __next__(self) -> State:
+        try:
+            return next(self._stream)
+        except StopIteration as stop:
+            self._result = self._result or stop.value
+            raise StopIteration from None
+
+    @property
+    def result(self) -> Separation:
+        """The separation; what is left of the run is done first."""
+        for _ in self:
+            pass
+        assert self._result is not None
+        return self._result
+
+
+def separation(problem: Problem, x: Tensor, choice: Tensor | None = None) -> Separation:
+    """Return the result for samples x (B · n, K, *S), clamped to the prior's support."""
+    count = len(problem.mixture)
+    x = x if problem.prior.support is None else x.clamp(*problem.prior.support)
+    choice = torch.zeros(count, dtype=torch.int64, device=x.device) if choice is None else choice
+    return Separation(x.unflatten(0, (count, -1)), problem.mixture, problem.mixing, choice)

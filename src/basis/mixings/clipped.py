@@ -1,0 +1,32 @@
+"""A sum that saturates: the non-linear mixing that the paper leaves to future work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from basis.core.mixing import Mixing
+from basis.mixings.weighted_sum import WeightedSum
+
+
+class Clipped(Mixing):
+    """Sum that saturates, ``g(x) = min(max(Σ α_i x_i, low), high)`` (section 5, after Sabour et al. 2017).
+
+    Where the sum is beyond the bounds its derivative is taken as that of the unclipped sum: a pixel that must come back
+    into range is pushed there, one that is rightly saturated has no residual and stays free. The constraint g(x) = m
+    is the same.
+
+    Args:
+        alphas: the K weights.
+        low, high: where the signal saturates.
+    """
+
+    def __init__(self, alphas: Sequence[float], low: float = 0.0, high: float = 1.0) -> None:
+        self.sum = WeightedSum(alphas)
+        self.low, self.high = low, high
+        self.sources = self.sum.sources
+
+    def forward(self, x: Tensor) -> Tensor:
+        s = self.sum(x)
+        return s + (s.clamp(self.low, self.high) - s).detach()

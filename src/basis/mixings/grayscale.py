@@ -1,0 +1,29 @@
+"""Colour to grey as a mixing: separation of one source becomes colorization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from basis.core.errors import UsageError
+from basis.core.mixing import Mixing
+
+
+class Grayscale(Mixing):
+    """Grey image of one colour image, ``g(x) = Σ_c w_c x_c`` (equation 14): (B, 1, 3, H, W) to (B, 1, H, W).
+
+    Args:
+        weights: weight of each channel; the paper's are 1/3 each.
+    """
+
+    sources = 1
+
+    def __init__(self, weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3)) -> None:
+        self.weights = tuple(float(weight) for weight in weights)
+        if not any(self.weights):
+            raise UsageError(f"expected one weight a channel, not all zero, got {list(self.weights)}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensordot(x.movedim(2, -1), x.new_tensor(self.weights), 1)

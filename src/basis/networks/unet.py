@@ -1,0 +1,129 @@
+"""A small σ-conditional U-Net without normalisation layers.
+
+Every layer keeps the magnitude of its input (Karras et al. 2024, "Analyzing and improving the training dynamics of
+diffusion models", config G), so that no group norm is needed: weights of unit norm, sums and non-linearities scaled to
+preserve variance. The weights' norm is held by `basis.networks.magnitude` while training; afterwards this is a plain
+convolutional network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+RESIDUAL = 0.3  # weight of a branch in a residual sum (Karras et al. 2024, table 6)
+SILU_GAIN = 1 / 0.596  # keeps unit variance through SiLU (equation 81 there)
+
+
+def mp_silu(x: Tensor) -> Tensor:
+    return F.silu(x) * SILU_GAIN
+
+
+def mp_sum(a: Tensor, b: Tensor, t: float = RESIDUAL) -> Tensor:
+    """Blend a and b, preserving variance: ``((1-t) a + t b) / √((1-t)² + t²)``."""
+    return torch.lerp(a, b, t) / math.hypot(1 - t, t)
+
+
+def unit_pixels(x: Tensor) -> Tensor:
+    """Scale the channel vector of each pixel to root-mean-square 1."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4)
+
+
+def conv(c_in: int, c_out: int, size: int) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, size, padding=size // 2, bias=False)
+
+
+class Attention(nn.Module):
+    """Self-attention over pixels with cosine similarity, added to its input."""
+
+    def __init__(self, channels: int, head: int = 32) -> None:
+        super().__init__()
+        self.heads = max(channels // head, 1)
+        self.qkv = conv(channels, 3 * channels, 1)
+        self.out = conv(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        qkv = self.qkv(x).reshape(b, 3, self.heads, c // self.heads, h * w)
+        qkv = qkv * torch.rsqrt(qkv.square().mean(3, keepdim=True) + 1e-4)
+        q, k, v = qkv.unbind(1)
+        similarity = torch.softmax(k.transpose(-1, -2) @ q / math.sqrt(q.shape[-2]), -2)
+        y = (v @ similarity).reshape(b, c, h, w)
+        return mp_sum(x, self.out(y))
+
+
+class Block(nn.Module):
+    """Residual block: two 3×3 convolutions, the first modulated by the noise level, then optional attention."""
+
+    def __init__(self, width: int, embedding: int, *, attention: bool) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = conv(width, width, 3), conv(width, width, 3)
+        self.modulate = nn.Linear(embedding, width, bias=False)
+        self.gain = nn.Parameter(torch.zeros([]))
+        self.attention = Attention(width) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale = 1 + self.gain * self.modulate(embedding)
+        y = self.conv1(mp_silu(x)) * scale[:, :, None, None]
+        return self.attention(mp_sum(x, self.conv2(mp_silu(y))))
+
+
+class UNet(nn.Module):
+    """U-Net on pixel-unshuffled images, conditioned on one number per image.
+
+    Args:
+        channels: channels C of the images.
+        widths: feature channels of each resolution, from fine to coarse; each next one has half the resolution.
+        blocks: residual blocks of each resolution, on either side.
+        attention: whether each resolution has self-attention.
+        patch: side of the pixel-unshuffle at the entrance; H and W are multiples of ``patch · 2**(len(widths)-1)``.
+    """
+
+    def __init__(
+        self, channels: int, widths: Sequence[int], blocks: Sequence[int], attention: Sequence[bool], patch: int = 2
+    ) -> None:
+        super().__init__()
+        self.patch = patch
+        features = max(widths)
+        self.register_buffer("frequencies", torch.randn(widths[0], generator=torch.Generator().manual_seed(0)))
+        self.register_buffer("phases", torch.rand(widths[0], generator=torch.Generator().manual_seed(1)))
+        self.embed = nn.Linear(widths[0], features, bias=False)
+        self.enter = conv(channels * patch**2 + 1, widths[0], 3)
+
+        def stages() -> nn.ModuleList:
+            return nn.ModuleList(
+                nn.ModuleList(Block(width, features, attention=attend) for _ in range(count))
+                for width, count, attend in zip(widths, blocks, attention, strict=True)
+            )
+
+        self.down, self.up = stages(), stages()
+        self.coarser = nn.ModuleList(conv(a, b, 1) for a, b in pairwise(widths))
+        self.finer = nn.ModuleList(conv(b, a, 1) for a, b in pairwise(widths))
+        self.leave = conv(widths[0], channels * patch**2, 3)
+        self.gain = nn.Parameter(torch.zeros([]))
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """Map x (B, C, H, W) of unit variance and level (B,) or (1,) to (B, C, H, W)."""
+        waves = math.sqrt(2) * torch.cos(2 * math.pi * (level[:, None] * self.frequencies + self.phases))
+        embedding = mp_silu(self.embed(waves))
+        x = F.pixel_unshuffle(x, self.patch)
+        x = self.enter(torch.cat([x, torch.ones_like(x[:, :1])], 1).contiguous(memory_format=torch.channels_last))
+        skips = []
+        for i, stage in enumerate(self.down):
+            if i:
+                skips.append(x)
+                x = self.coarser[i - 1](F.avg_pool2d(x, 2) * 2)
+            for block in stage:
+                skips.append(x)
+                x = block(unit_pixels(x), embedding)
+        for i, stage in reversed(list(enumerate(self.up))):
+            for block in stage:
+                x = mp_sum(block(x, embedding), skips.pop(), 0.5)
+            if i:
+                x = mp_sum(F.interpolate(self.finer[i - 1](x), scale_factor=2.0), skips.pop(), 0.5)
+        return F.pixel_shuffle(self.leave(mp_silu(x)) * self.gain, self.patch)

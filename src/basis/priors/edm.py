@@ -1,0 +1,48 @@
+"""A σ-conditional denoising network with the preconditioning of EDM: the kind of prior that is bundled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from basis.core.prior import Prior, per_example
+from basis.networks.unet import UNet
+
+
+class EDM(Prior):
+    """Score network over a continuous range of noise levels (Karras et al. 2022, "Elucidating the design space",
+    section 5 and table 1).
+
+    ``D(x, σ) = μ + c_skip (x - μ) + c_out F(c_in (x - μ), ln σ / 4)`` and ``∇ log p_σ(x) = (D(x, σ) - x) / σ²``, where
+    F sees unit variance and has a target of unit variance at every σ.
+
+    Args:
+        shape: (C, H, W) of an image.
+        mean: mean μ of the data's pixels, in [0, 1].
+        std: standard deviation σ_data of the data's pixels.
+        widths, blocks, attention, patch: the network's size, see `basis.networks.unet.UNet`.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        mean: float,
+        std: float,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        attention: Sequence[bool],
+        patch: int = 2,
+    ) -> None:
+        super().__init__(shape, support=(0.0, 1.0))
+        self.mean, self.std = mean, std
+        self.network = UNet(self.shape[0], widths, blocks, attention, patch).to(memory_format=torch.channels_last)
+
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        s = per_example(sigma, x)
+        total = torch.sqrt(s**2 + self.std**2)
+        y = x - self.mean
+        level = torch.log(s).reshape(-1) / 4
+        F = self.network(y / total, level).float()
+        return (s * self.std * total * F - s**2 * y) / (total * s) ** 2

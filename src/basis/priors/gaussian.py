@@ -1,0 +1,40 @@
+"""Priors with everything in closed form: the truth that samplers are tested against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from basis.core.errors import UsageError
+from basis.core.prior import DensityPrior, per_example
+
+
+class GaussianMixture(DensityPrior):
+    """Mixture of Gaussians, ``p_σ(x) = Σ_j w_j N(x; μ_j, C_j + σ² I)``; a single one is a Gaussian prior.
+
+    Args:
+        weights: J positive weights, normalised here.
+        means: J means, (J, *S).
+        covariances: J symmetric positive semi-definite matrices over the flattened example, (J, D, D).
+    """
+
+    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
+        weights, means, covariances = (torch.as_tensor(t, dtype=torch.float32) for t in (weights, means, covariances))
+        count, size = len(means), means[0].numel()
+        if weights.shape != (count,) or covariances.shape != (count, size, size) or not (weights > 0).all():
+            raise UsageError(
+                f"expected {count} positive weights and covariances ({count}, {size}, {size}), got "
+                f"{tuple(weights.shape)} and {tuple(covariances.shape)}"
+            )
+        super().__init__(means.shape[1:])
+        variances, bases = torch.linalg.eigh(covariances.double())
+        self.register_buffer("log_weights", (weights / weights.sum()).log())
+        self.register_buffer("means", means.flatten(1))
+        self.register_buffer("variances", variances.clamp_min(0).float())
+        self.register_buffer("bases", bases.float())
+
+    def log_prob(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        z = torch.einsum("jde,bjd->bje", self.bases, x.flatten(1)[:, None] - self.means)
+        variance = self.variances + per_example(sigma, z) ** 2
+        log_normal = -0.5 * (z**2 / variance + torch.log(2 * torch.pi * variance)).sum(-1)
+        return torch.logsumexp(self.log_weights + log_normal, 1)

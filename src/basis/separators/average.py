@@ -1,0 +1,20 @@
+"""The baseline that knows nothing."""
+
+from __future__ import annotations
+
+import torch
+
+from basis.core.noise import Noise
+from basis.core.sampler import State
+from basis.core.separator import Problem, Separator, Stream, separation
+
+
+class Average(Separator):
+    """The smallest sources that mix to m: m / K each for a plain sum (section 5, "Average")."""
+
+    def stream(self, problem: Problem, noise: Noise) -> Stream:
+        samples = len(noise.streams) // len(problem.mixture)
+        mixture = problem.mixture.repeat_interleave(samples, 0)
+        x = problem.mixing.project(torch.zeros(len(mixture), *problem.prior.shape).to(mixture), mixture)
+        yield State(x, sigma=0.0, level=1, levels=1, step=1, steps=1)
+        return separation(problem, x)

@@ -1,0 +1,59 @@
+"""The paper's method."""
+
+from __future__ import annotations
+
+from basis.core.noise import Noise
+from basis.core.schedule import geometric
+from basis.core.separator import Problem, Separator, Stream, separation
+from basis.posteriors.gaussian_likelihood import GaussianLikelihood
+from basis.samplers.annealed_langevin import AnnealedLangevin
+
+
+class BASIS(Separator):
+    """Bayesian annealed signal source separation: samples p(x | m) by annealed Langevin dynamics (Algorithm 1).
+
+    The defaults are the paper's settings (section 3.4): x starts uniform on the prior's support and takes 100 steps at
+    each of ten noise levels from 1 to 0.01, with δ = 2e-5 and γ = σ. ``temperature=0`` is ascent without noise
+    (equation 12), ``levels=1`` is "no noise conditioning" (Figure 3).
+
+    Args:
+        levels, sigma_max, sigma_min: geometric noise schedule, σ in units of the data.
+        steps: steps T at each level.
+        delta: step size δ at the smallest level.
+        temperature: 1 samples, 0 ascends.
+        ratio: γ / σ, see `GaussianLikelihood`.
+        stability: bound on the step, see `AnnealedLangevin`.
+        denoise: whether to end with the prior's denoised estimate at the smallest level.
+        project: whether to end with the projection onto g(x) = m.
+    """
+
+    def __init__(
+        self,
+        levels: int = 10,
+        sigma_max: float = 1.0,
+        sigma_min: float = 0.01,
+        steps: int = 100,
+        delta: float = 2e-5,
+        temperature: float = 1.0,
+        ratio: float = 1.0,
+        stability: float = 1.0,
+        denoise: bool = False,
+        project: bool = False,
+    ) -> None:
+        self.sampler = AnnealedLangevin(geometric(sigma_max, sigma_min, levels), steps, delta, temperature, stability)
+        self.ratio, self.denoise, self.project = ratio, denoise, project
+
+    def stream(self, problem: Problem, noise: Noise) -> Stream:
+        samples = len(noise.streams) // len(problem.mixture)
+        mixture = problem.mixture.repeat_interleave(samples, 0)
+        posterior = GaussianLikelihood(problem.prior, problem.mixing, mixture, self.ratio)
+        low, high = problem.prior.support or (0.0, 1.0)
+        x = low + (high - low) * noise.uniform()
+        for state in self.sampler.run(posterior, x, noise.normal):
+            yield state
+        x = state.x
+        if self.denoise:
+            x = problem.prior.denoise(x, state.sigma)
+        if self.project:
+            x = problem.mixing.project(x, mixture)
+        return separation(problem, x)

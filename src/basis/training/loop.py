@@ -1,0 +1,187 @@
+"""The training loop: readable from top to bottom, resumable at every checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import accelerate
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from basis.core.checkpoint import PRIORS, save_prior, write_atomically
+from basis.core.dataset import Dataset
+from basis.core.errors import DataError, DivergenceError
+from basis.core.prior import Prior
+from basis.networks.magnitude import hold_weights, plain_parameters, renew_weights
+from basis.training.recipe import Noise, Recipe
+
+CHECKPOINT = "checkpoint.pt"
+HELD_OUT = 2_000  # images of the validation split that measure the held-out loss
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands: after ``step`` of ``steps``.
+
+    ``loss`` is this step's training loss; ``held_out`` the averaged weights' loss on held-out images, where it was just
+    measured (at checkpoints), else None; ``rate`` images a second since the run or its continuation began.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    rate: float
+    held_out: float | None = None
+
+
+class Denoising(nn.Module):
+    """Denoising score matching with unit-variance target (Karras et al. 2022, table 1).
+
+    ``λ(σ) ‖D(x + σ ε, σ) - x‖² / d`` with ``λ = (σ² + s²) / (σ s)²``, s the data's standard deviation.
+    """
+
+    def __init__(self, prior: Prior, std: float) -> None:
+        super().__init__()
+        self.prior, self.std = prior, std
+
+    def forward(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
+        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,)."""
+        error = self.prior.denoise(x + sigma[:, None, None, None] * eps, sigma) - x
+        weight = (sigma**2 + self.std**2) / (sigma * self.std) ** 2
+        return weight * error.square().mean((1, 2, 3))
+
+
+def train(recipe: Recipe, data: Dataset, out: str | Path) -> Iterator[Progress]:
+    """Train a prior, yielding after every step; the result is a prior folder at ``out``, written at each checkpoint.
+
+    A run that finds ``out/checkpoint.pt`` goes on from there, with the same data and noise as an unbroken run.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    accelerator = accelerate.Accelerator(mixed_precision=recipe.precision)
+    torch.manual_seed(recipe.seed)
+    images = data.images("train")[0]
+    prior = PRIORS.get(recipe.prior)(**recipe.arguments)
+    average = copy.deepcopy(prior).eval().requires_grad_(False).to(accelerator.device)
+    if recipe.unit_weights:
+        hold_weights(prior)
+    objective = Denoising(prior, recipe.arguments["std"])
+    held_out = HeldOut(data.images("validation")[0], recipe.noise, accelerator.device)
+    step, seconds = 0, 0.0
+    model = torch.compile(objective) if recipe.compile else objective
+    model, optimizer = accelerator.prepare(model, torch.optim.Adam(prior.parameters(), betas=(0.9, 0.99)))
+    if (out / CHECKPOINT).exists():
+        step, seconds = _resume(out / CHECKPOINT, prior, average, optimizer)
+    began, first = time.monotonic(), step
+    while step < recipe.steps:
+        rate = _learning_rate(recipe, step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        x, sigma, eps = _batch(images, recipe, step, accelerator.process_index, accelerator.num_processes)
+        loss = model(x.to(accelerator.device), sigma.to(accelerator.device), eps.to(accelerator.device)).mean()
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(prior.parameters(), recipe.clip)
+        optimizer.step()
+        if recipe.unit_weights:
+            renew_weights(prior)
+        step += 1
+        _average(average, prior, step, recipe)
+        if not math.isfinite(loss.item()):
+            raise DivergenceError(f"the loss is {loss.item()} at step {step}", fix="lower the recipe's learning_rate")
+        measured = None
+        if (step % recipe.every == 0 or step == recipe.steps) and accelerator.is_main_process:
+            measured = held_out(average, objective.std)
+            total = seconds + time.monotonic() - began
+            _save(out / CHECKPOINT, prior, average, optimizer, step, total)
+            save_prior(average, recipe.arguments, out, _card(recipe, step, total, measured))
+        speed = (step - first) * recipe.batch / (time.monotonic() - began)
+        yield Progress(step, recipe.steps, loss.item(), rate, speed, measured)
+
+
+class HeldOut:
+    """The loss of a prior on held-out images, with noise levels at even quantiles and fixed noise."""
+
+    def __init__(self, images: Tensor, noise: Noise, device: torch.device) -> None:
+        n = min(HELD_OUT, len(images))
+        generator = torch.Generator().manual_seed(0)
+        self.x = images[:n].float().div(255).to(device)
+        quantile = (torch.arange(n) + 0.5) / n
+        self.sigma = (noise.mean + noise.std * math.sqrt(2) * torch.erfinv(2 * quantile - 1)).exp()
+        self.sigma = self.sigma.clamp(noise.min, noise.max)[torch.randperm(n, generator=generator)].to(device)
+        self.eps = torch.randn(self.x.shape, generator=generator).to(device)
+
+    @torch.no_grad()
+    def __call__(self, prior: Prior, std: float) -> float:
+        objective = Denoising(prior, std)
+        parts = zip(self.x.split(100), self.sigma.split(100), self.eps.split(100), strict=True)
+        return torch.cat([objective(*part) for part in parts]).mean().item()
+
+
+def _batch(images: Tensor, recipe: Recipe, step: int, process: int, processes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return images, noise levels and noise of one process at one step: a function of seed, step and process alone."""
+    position = np.arange(step * recipe.batch, (step + 1) * recipe.batch)[process::processes]
+    epochs = {epoch: np.random.default_rng((recipe.seed, epoch)) for epoch in set(position // len(images))}
+    orders = {epoch: rng.permutation(len(images)) for epoch, rng in epochs.items()}
+    index = [orders[p // len(images)][p % len(images)] for p in position]
+    x = images[index].float() / 255
+    generator = torch.Generator().manual_seed(
+        int(np.random.SeedSequence((recipe.seed, step, process)).generate_state(1)[0])
+    )
+    noise = recipe.noise
+    sigma = (noise.mean + noise.std * torch.randn(len(x), generator=generator)).exp().clamp(noise.min, noise.max)
+    return x, sigma, torch.randn(x.shape, generator=generator)
+
+
+def _learning_rate(recipe: Recipe, step: int) -> float:
+    """Linear warm-up, constant, linear decay to zero."""
+    left = (recipe.steps - step) / max(recipe.decay * recipe.steps, 1)
+    return recipe.learning_rate * min((step + 1) / recipe.warmup, 1.0, left)
+
+
+@torch.no_grad()
+def _average(average: Prior, prior: Prior, step: int, recipe: Recipe) -> None:
+    """Move the averaged weights towards the current ones; the half-life grows with the run at first."""
+    half_life = min(recipe.ema, 0.1 * step * recipe.batch)
+    weight = 1 - 0.5 ** (recipe.batch / half_life)
+    current = plain_parameters(prior)
+    for name, value in average.named_parameters():
+        value.lerp_(current[name], weight)
+
+
+def _card(recipe: Recipe, step: int, seconds: float, held_out: float) -> dict:
+    return {
+        "recipe": dataclasses.asdict(recipe),
+        "steps": step,
+        "images": step * recipe.batch,
+        "hours": round(seconds / 3600, 2),
+        "held_out_loss": round(held_out, 5),
+        "torch": torch.__version__,
+    }
+
+
+def _save(path: Path, prior: Prior, average: Prior, optimizer, step: int, seconds: float) -> None:
+    buffer = io.BytesIO()
+    state = {"prior": prior.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save({**state, "step": step, "seconds": seconds}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _resume(path: Path, prior: Prior, average: Prior, optimizer) -> tuple[int, float]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        prior.load_state_dict(state["prior"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, KeyError, ValueError, EOFError) as error:
+        raise DataError(f"{path} does not fit this recipe ({error})", fix="train into another --out folder") from error
+    return state["step"], state["seconds"]

@@ -1,0 +1,83 @@
+"""Recipes: a training run as a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from basis.core.errors import DataError, UsageError, unknown
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise levels seen in training: ln σ ~ N(mean, std²), clamped to [min, max], σ in units of the data."""
+
+    mean: float = -1.6
+    std: float = 1.3
+    min: float = 0.005
+    max: float = 10.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a training run depends on.
+
+    Args:
+        prior: name of the kind of prior, see `basis list`.
+        arguments: arguments of its class.
+        data: name of the data set.
+        steps: optimiser steps in all.
+        batch: images a step, over all processes.
+        learning_rate: Adam's peak learning rate.
+        warmup: steps of linear warm-up.
+        decay: last share of the steps over which the learning rate falls linearly to zero.
+        ema: half-life of the exponential moving average of the weights, in images.
+        clip: largest norm of a step's gradient.
+        unit_weights: hold the norm of the weights while training (`basis.networks.magnitude`).
+        precision: "no", "bf16" or "fp16" (mixed precision).
+        compile: whether to compile the network with torch.compile.
+        every: steps between checkpoints, with the held-out loss measured at each.
+        seed: fixes initial weights, order of the data and noise.
+        noise: the noise levels.
+    """
+
+    prior: str
+    arguments: dict
+    data: str
+    steps: int
+    batch: int = 128
+    learning_rate: float = 5e-3
+    warmup: int = 500
+    decay: float = 0.4
+    ema: float = 50_000
+    clip: float = 10.0
+    unit_weights: bool = False
+    precision: str = "no"
+    compile: bool = False
+    every: int = 1_000
+    seed: int = 0
+    noise: Noise = field(default_factory=Noise)
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe; raises `DataError` for a file that is not one, `UsageError` for what it does not know."""
+    try:
+        values = tomllib.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise UsageError(f"no recipe at {path}", fix="give one of recipes/*.toml") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not TOML ({error})", fix="see recipes/mnist.toml for an example") from error
+    fields = {entry.name: entry for entry in dataclasses.fields(Recipe)}
+    for key in values:
+        if key not in fields:
+            raise unknown(f"entry in {path}:", key, fields)
+    needed = [name for name, entry in fields.items() if entry.default is entry.default_factory is dataclasses.MISSING]
+    if absent := [name for name in needed if name not in values]:
+        raise UsageError(f"{path} lacks {', '.join(absent)}", fix="see recipes/mnist.toml for an example")
+    noise = values.pop("noise", {})
+    for key in noise:
+        if key not in (known := {entry.name for entry in dataclasses.fields(Noise)}):
+            raise unknown(f"entry in {path}: noise.", key, known)
+    return Recipe(**values, noise=Noise(**noise))
