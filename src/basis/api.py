@@ -43,7 +43,8 @@ def separate(
         method: name of a separator (see `basis list`) or a separator.
         seed: fixes the result, whatever the batch size, order or device.
         samples: posterior samples n per mixture.
-        index: number of each mixture in its data set, which with the seed fixes its random stream; 0, …, B-1 by default.
+        index: number of each mixture in its data set, which with the seed fixes its random stream; 0 to B-1 by
+            default.
         batch_size: mixtures at a time; all by default.
         **settings: settings of the method by name, for instance ``steps=50``.
 
@@ -121,7 +122,7 @@ def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: M
     if tuple(mixture.shape[1:]) != shape or not len(mixture):
         raise DataError(
             f"expected a mixture of shape {shape} or a batch of them, got {tuple(mixture.shape)}",
-            fix=f"resize or crop it to {'×'.join(map(str, shape))} (channels × height × width), or choose another prior",
+            fix=f"bring it to {'×'.join(map(str, shape))} (channels × height × width), or choose another prior",
         )
     if not torch.isfinite(mixture).all():
         raise DataError("the mixture has NaN or infinite values", fix="replace them before separating")
@@ -139,7 +140,7 @@ def _check_range(mixture: Tensor, prior: Product, mixing: Mixing) -> None:
     slack = TOLERANCE * (high - low)
     if mixture.min() < low - slack or mixture.max() > high + slack:
         raise DataError(
-            f"the mixture's values range from {mixture.min():.3g} to {mixture.max():.3g}, expected {low:.3g} to {high:.3g}",
+            f"the mixture has values from {mixture.min():.3g} to {mixture.max():.3g}, expected {low:.3g} to {high:.3g}",
             fix="scale it to what the mixing gives for sources in "
             f"[{prior.support[0]:g}, {prior.support[1]:g}] (8-bit values: divide by 255), or state its weights",
         )

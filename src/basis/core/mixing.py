@@ -30,7 +30,7 @@ class Mixing(ABC):
         return self.forward(x)
 
     def adjoint(self, x: Tensor, r: Tensor) -> Tensor:
-        """Return ``J(x)ᵀ r``, (B, K, *S), J the derivative of g at x and r of shape (B, *M); ``Aᵀ r`` if g is linear."""
+        """Return ``J(x)ᵀ r``, (B, K, *S), J the derivative of g at x, r of shape (B, *M); ``Aᵀ r`` if g is linear."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             return torch.autograd.grad(self.forward(x), x, r)[0]
@@ -51,10 +51,11 @@ class Mixing(ABC):
                 break
         return size
 
-    def project(self, x: Tensor, m: Tensor) -> Tensor:
-        """Return the sources nearest to x, (B, K, *S), that mix to m, (B, *M): ``x + Jᵀ (m - g(x)) / gain``.
+    def project(self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None) -> Tensor:
+        """Return sources close to x, (B, K, *S), that mix to m, (B, *M): ``x + Jᵀ (m - g(x)) / gain``.
 
-        One step is exact where ``J Jᵀ`` is a multiple of the identity, as for a weighted sum; it is repeated where not.
+        One step is exact, and gives the nearest such sources, where ``J Jᵀ`` is a multiple of the identity as for a
+        weighted sum. It is repeated where not, and in turn with clamping where the sources have bounds.
         """
         gain = self.gain(x[0])
         for _ in range(PROJECTION_ITERATIONS):
@@ -62,6 +63,7 @@ class Mixing(ABC):
             if gain == 0 or r.abs().max() <= 1e-6:
                 break
             x = x + self.adjoint(x, r) / gain
+            x = x if support is None else x.clamp(*support)
         return x
 
 

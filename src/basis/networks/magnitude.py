@@ -33,5 +33,5 @@ def renew_weights(network: nn.Module) -> None:
 
 
 def plain_parameters(network: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters under the names that they have without `UnitNorm`; the values hold after `renew_weights`."""
+    """Return the parameters under their names without `UnitNorm`; the values hold after `renew_weights`."""
     return {name.replace("parametrizations.weight.original", "weight"): p for name, p in network.named_parameters()}

@@ -77,17 +77,24 @@ class UNet(nn.Module):
     """U-Net on pixel-unshuffled images, conditioned on one number per image.
 
     Args:
-        channels: channels C of the images.
+        shape: (C, H, W) of the images; H and W are multiples of ``patch · 2**(len(widths)-1)``.
         widths: feature channels of each resolution, from fine to coarse; each next one has half the resolution.
         blocks: residual blocks of each resolution, on either side.
         attention: whether each resolution has self-attention.
-        patch: side of the pixel-unshuffle at the entrance; H and W are multiples of ``patch · 2**(len(widths)-1)``.
+        patch: side of the pixel-unshuffle at the entrance.
     """
 
     def __init__(
-        self, channels: int, widths: Sequence[int], blocks: Sequence[int], attention: Sequence[bool], patch: int = 2
+        self,
+        shape: Sequence[int],
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        attention: Sequence[bool],
+        patch: int = 2,
     ) -> None:
         super().__init__()
+        channels, height, width = shape
+        sides = [(height // (patch * 2**i), width // (patch * 2**i)) for i in range(len(widths))]
         self.patch = patch
         features = max(widths)
         self.register_buffer("frequencies", torch.randn(widths[0], generator=torch.Generator().manual_seed(0)))
@@ -104,6 +111,7 @@ class UNet(nn.Module):
         self.down, self.up = stages(), stages()
         self.coarser = nn.ModuleList(conv(a, b, 1) for a, b in pairwise(widths))
         self.finer = nn.ModuleList(conv(b, a, 1) for a, b in pairwise(widths))
+        self.places = nn.ParameterList(torch.zeros(w, *side) for w, side in zip(widths, sides, strict=True))
         self.leave = conv(widths[0], channels * patch**2, 3)
         self.gain = nn.Parameter(torch.zeros([]))
 
@@ -113,11 +121,12 @@ class UNet(nn.Module):
         embedding = mp_silu(self.embed(waves))
         x = F.pixel_unshuffle(x, self.patch)
         x = self.enter(torch.cat([x, torch.ones_like(x[:, :1])], 1).contiguous(memory_format=torch.channels_last))
+        x = x + self.places[0]
         skips = []
         for i, stage in enumerate(self.down):
             if i:
                 skips.append(x)
-                x = self.coarser[i - 1](F.avg_pool2d(x, 2) * 2)
+                x = self.coarser[i - 1](F.avg_pool2d(x, 2) * 2) + self.places[i]
             for block in stage:
                 skips.append(x)
                 x = block(unit_pixels(x), embedding)

@@ -37,8 +37,8 @@ class AnnealedLangevin(Sampler):
     ) -> None:
         if not (steps >= 1 and delta > 0 and temperature >= 0 and stability > 0):
             raise UsageError(
-                f"expected steps >= 1, delta > 0, temperature >= 0 and stability > 0, got steps {steps}, delta {delta}, "
-                f"temperature {temperature}, stability {stability}"
+                f"expected steps >= 1, delta > 0, temperature >= 0 and stability > 0, got steps {steps}, "
+                f"delta {delta}, temperature {temperature}, stability {stability}"
             )
         super().__init__(geometric() if sigmas is None else sigmas, steps)
         self.delta, self.temperature, self.stability = delta, temperature, stability

@@ -13,8 +13,10 @@ class BASIS(Separator):
     """Bayesian annealed signal source separation: samples p(x | m) by annealed Langevin dynamics (Algorithm 1).
 
     The defaults are the paper's settings (section 3.4): x starts uniform on the prior's support and takes 100 steps at
-    each of ten noise levels from 1 to 0.01, with δ = 2e-5 and γ = σ. ``temperature=0`` is ascent without noise
-    (equation 12), ``levels=1`` is "no noise conditioning" (Figure 3).
+    each of ten noise levels from 1 to 0.01, with δ = 2e-5 and γ = σ. The last state still carries noise of the smallest
+    level; it is removed by one denoising step and a projection onto the constraint, both of which can be turned off to
+    have the sample of the annealed posterior itself. ``temperature=0`` is ascent without noise (equation 12),
+    ``levels=1`` is "no noise conditioning" (Figure 3).
 
     Args:
         levels, sigma_max, sigma_min: geometric noise schedule, σ in units of the data.
@@ -37,8 +39,8 @@ class BASIS(Separator):
         temperature: float = 1.0,
         ratio: float = 1.0,
         stability: float = 1.0,
-        denoise: bool = False,
-        project: bool = False,
+        denoise: bool = True,
+        project: bool = True,
     ) -> None:
         self.sampler = AnnealedLangevin(geometric(sigma_max, sigma_min, levels), steps, delta, temperature, stability)
         self.ratio, self.denoise, self.project = ratio, denoise, project
@@ -55,5 +57,5 @@ class BASIS(Separator):
         if self.denoise:
             x = problem.prior.denoise(x, state.sigma)
         if self.project:
-            x = problem.mixing.project(x, mixture)
+            x = problem.mixing.project(x, mixture, problem.prior.support)
         return separation(problem, x)

@@ -1,0 +1,100 @@
+"""What several commands share: options, and turning them into priors, weights and settings."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from tqdm import tqdm
+
+from basis.core.checkpoint import load_prior, locate, read_card
+from basis.core.errors import UsageError
+from basis.core.prior import Prior
+from basis.core.sampler import State
+from basis.core.separator import Run
+from basis.mixings.weighted_sum import WeightedSum
+
+PriorOption = Annotated[str, typer.Option("--prior", help="Bundled name, folder or file; A,B,… for one a source.")]
+MethodOption = Annotated[str, typer.Option("--method", help="How to separate; see `basis list`.")]
+StepsOption = Annotated[int | None, typer.Option("--steps", help="Steps at each noise level.")]
+LevelsOption = Annotated[int | None, typer.Option("--levels", help="Number of noise levels.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Another setting of the method, NAME=VALUE.")]
+SamplesOption = Annotated[int, typer.Option("--samples", help="Posterior samples of each mixture.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Fixes the result.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Folder of data sets (or set BASIS_DATA).")]
+SourcesOption = Annotated[int | None, typer.Option("--sources", "-k", help="Number K of sources (2 by default).")]
+WeightsOption = Annotated[str | None, typer.Option("--weights", help="Mixing weights a,b,… one a source.")]
+BatchOption = Annotated[int, typer.Option("--batch-size", help="Mixtures at a time.")]
+
+
+def complain(message: object) -> None:
+    """Print one line to standard error."""
+    print(f"basis: {message}", file=sys.stderr)
+
+
+def mixing(sources: int | None, weights: str | None) -> WeightedSum:
+    """Return the weighted sum that --sources and --weights describe."""
+    if weights is None:
+        if sources is not None and sources < 1:
+            raise UsageError(f"expected at least one source, got --sources {sources}")
+        return WeightedSum([1.0] * (sources or 2))
+    try:
+        alphas = [float(weight) for weight in weights.split(",")]
+    except ValueError as error:
+        raise UsageError(
+            f"expected numbers a,b,… got --weights {weights}", fix="for instance --weights 0.3,0.7"
+        ) from error
+    if sources is not None and sources != len(alphas):
+        raise UsageError(f"got {len(alphas)} weights for {sources} sources", fix="give one weight a source")
+    return WeightedSum(alphas)
+
+
+def priors(names: str, sources: int, device: str) -> list[Prior]:
+    """Return one prior a source, equal names loaded once."""
+    parts = names.split(",")
+    if len(parts) not in (1, sources):
+        raise UsageError(
+            f"got {len(parts)} priors for {sources} sources", fix="give one prior for all, or one a source"
+        )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{device}' is not available here", fix="use --device cpu") from error
+    loaded = {name: load_prior(name, device) for name in dict.fromkeys(parts)}
+    return [loaded[name] for name in (parts if len(parts) > 1 else parts * sources)]
+
+
+def hashes(names: str) -> dict[str, str | None]:
+    """Return the sha256 on each prior's card."""
+    return {name: read_card(locate(name)).get("sha256") for name in names.split(",")}
+
+
+def settings(steps: int | None, levels: int | None, others: list[str] | None) -> dict:
+    """Return the method's settings that were given; values are JSON, or text where they are not."""
+    given = {name: value for name, value in (("steps", steps), ("levels", levels)) if value is not None}
+    for entry in others or []:
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise UsageError(f"expected NAME=VALUE, got --set {entry}", fix="for instance --set temperature=0")
+        try:
+            given[name] = json.loads(value)
+        except json.JSONDecodeError:
+            given[name] = math.inf if value == "inf" else value
+    return given
+
+
+def watch(run: Run, title: str, batches: int = 1) -> Iterator[State]:
+    """Yield a run's states behind a progress bar with the time left."""
+    with tqdm(desc=title, unit="step", dynamic_ncols=True, leave=False, smoothing=0.05, disable=None) as bar:
+        for state in run:
+            bar.total = state.steps * batches
+            bar.update()
+            bar.set_postfix_str(f"σ = {state.sigma:.3f}", refresh=False)
+            yield state

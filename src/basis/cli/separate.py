@@ -1,0 +1,110 @@
+"""`basis separate`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+from torch import Tensor
+
+from basis.api import stream
+from basis.cli import options as cli
+from basis.core.errors import DataError, DivergenceError
+from basis.core.mixing import Mixing
+from basis.core.separator import Run, Separation
+from basis.files.pictures import frame
+from basis.files.read import IMAGES, find, read_mixture
+from basis.files.write import versions, write_separation
+
+FRAMES = 40  # frames of an animation
+ANIMATED = 16  # mixtures of one file that are animated
+
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results, one folder for each input.")]
+ResizeOption = Annotated[bool, typer.Option("--resize", help="Resize images to the prior's size.")]
+
+
+def separate(
+    paths: Annotated[list[Path], typer.Argument(help="Images, arrays (.npy .npz .pt), or folders of them.")],
+    prior: cli.PriorOption = "mnist",
+    sources: cli.SourcesOption = None,
+    weights: cli.WeightsOption = None,
+    method: cli.MethodOption = "basis",
+    steps: cli.StepsOption = None,
+    levels: cli.LevelsOption = None,
+    set_: cli.SetOption = None,
+    samples: cli.SamplesOption = 1,
+    seed: cli.SeedOption = 0,
+    device: cli.DeviceOption = "cpu",
+    out: OutOption = Path("out"),
+    resize: ResizeOption = False,
+) -> None:
+    """Separate mixtures in files; write the sources, a panel, an animation and all settings of each.
+
+    An image holds the mean of its sources unless --weights says otherwise. An array holds exact values: the plain sum
+    of its sources unless --weights says otherwise.
+    """
+    mixing = cli.mixing(sources, weights)
+    priors = cli.priors(prior, mixing.sources, device)
+    settings = cli.settings(steps, levels, set_)
+    facts = {
+        "method": method,
+        "settings": settings,
+        "weights": mixing.alphas,
+        "samples": samples,
+        "seed": seed,
+        "prior": prior,
+        "prior_sha256": cli.hashes(prior),
+        "device": device,
+        "versions": versions(),
+    }
+    failed, found = 0, find(paths)
+    for path, name in zip(found, names(found), strict=True):
+        try:
+            mean = weights is None and path.suffix.lower() in IMAGES
+            mixture = read_mixture(path, priors[0].shape, mixing.sources, mean=mean, resize=resize)
+            start = time.monotonic()
+            run = stream(mixture, priors, mixing, method, seed=seed, samples=samples, **settings)
+            frames = animate(run, mixture, mixing, path.name)
+            timing = {"input": str(path), "image_is_mean": mean, "seconds": round(time.monotonic() - start, 2)}
+            write(out / name, run.result, frames, {**timing, **facts})
+        except (DataError, DivergenceError) as error:
+            cli.complain(error)
+            failed += 1
+        except KeyboardInterrupt:
+            cli.complain(f"stopped at {path}; what was finished before is whole in {out}")
+            raise typer.Exit(130) from None
+        else:
+            typer.echo(f"{path}: residual {run.result.residual.mean():.1e} per pixel, in {out / name}")
+    if failed:
+        cli.complain(f"{failed} of {len(found)} inputs failed")
+        raise typer.Exit(1)
+
+
+def names(paths: list[Path]) -> list[str]:
+    """Return a folder name for each input: its stem, with the ending where two would be the same, then a number."""
+    stems = [path.stem for path in paths]
+    full = [path.name if stems.count(path.stem) > 1 else path.stem for path in paths]
+    return [name if full.count(name) == 1 else f"{name}-{full[:i].count(name) + 1}" for i, name in enumerate(full)]
+
+
+def animate(run: Run, mixture: Tensor, mixing: Mixing, title: str) -> list[list[Image.Image]]:
+    """Run to the end behind a progress bar; return the frames of each mixture's first sample."""
+    animated, total = min(len(mixture), ANIMATED), sum(mixing(mixture.new_ones(1, mixing.sources, 1, 1, 1)).flatten())
+    frames: list[list[Image.Image]] = [[] for _ in range(len(mixture))]
+    for state in cli.watch(run, title):
+        if state.step % max(state.steps // FRAMES, 1) == 0 or state.step == state.steps:
+            x = state.x.unflatten(0, (len(mixture), -1))[:, 0]
+            for i in range(animated):
+                frames[i].append(frame(mixture[i], x[i], float(total) or 1.0, state.sigma))
+    return frames
+
+
+def write(folder: Path, result: Separation, frames: list[list[Image.Image]], facts: dict) -> None:
+    """Write a file's separations: into the folder, or a folder each inside it where the file held several."""
+    for i, mixture in enumerate(result.mixture):
+        target = folder if len(result.mixture) == 1 else folder / f"{i:05d}"
+        own = {**facts, "index": i, "residual": result.residual[i].item()}
+        write_separation(target, mixture, result.samples[i], int(result.choice[i]), result.mixing, frames[i], own)

@@ -1,0 +1,1 @@
+"""Reading mixtures from files, and writing separations to them."""

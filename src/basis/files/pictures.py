@@ -1,0 +1,70 @@
+"""Panels and animations of separations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+TILE = 112  # pixels that a tile has at least
+GAP = 8
+LABEL = 20
+INK, PAPER = (40, 40, 40), (255, 255, 255)
+ERROR_SCALE = 10
+
+
+def tile(image: Tensor) -> Image.Image:
+    """Return an image (C, H, W) in [0, 1] as a picture, enlarged by a whole factor."""
+    array = (image.detach().cpu().clamp(0, 1).numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
+    picture = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).convert("RGB")
+    factor = max(TILE // picture.height, 1)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def grid(rows: Sequence[Sequence[Tensor | None]], labels: Sequence[str]) -> Image.Image:
+    """Return rows of images (C, H, W) in [0, 1] as one picture, with a label over each column."""
+    tiles = [[None if image is None else tile(image) for image in row] for row in rows]
+    width, height = next(t for row in tiles for t in row if t is not None).size
+    columns = max(len(row) for row in rows)
+    size = (GAP + columns * (width + GAP), LABEL + GAP + len(rows) * (height + GAP))
+    picture = Image.new("RGB", size, PAPER)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
+    for c, label in enumerate(labels):
+        draw.text((GAP + c * (width + GAP) + width // 2, LABEL), label, INK, font=font, anchor="ms")
+    for r, row in enumerate(tiles):
+        for c, picture_tile in enumerate(row):
+            if picture_tile is not None:
+                picture.paste(picture_tile, (GAP + c * (width + GAP), LABEL + GAP + r * (height + GAP)))
+    return picture
+
+
+def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float) -> Image.Image:
+    """Return "mixture | sources | re-mix | error", one row a sample.
+
+    Args:
+        mixture: (C, H, W).
+        samples: (n, K, C, H, W) in [0, 1].
+        remixes: the samples mixed again, (n, C, H, W).
+        total: value of the mixture that is shown white, for instance Σ α.
+    """
+    labels = ["mixture", *(f"source {k + 1}" for k in range(samples.shape[1])), "re-mix", f"error ×{ERROR_SCALE}"]
+    rows = [
+        [mixture / total, *x, remix / total, (mixture - remix).abs() / total * ERROR_SCALE]
+        for x, remix in zip(samples, remixes, strict=True)
+    ]
+    return grid(rows, labels)
+
+
+def frame(mixture: Tensor, x: Tensor, total: float, sigma: float) -> Image.Image:
+    """Return one frame of the animation: the mixture and the sources x (K, C, H, W) as they stand at noise level σ."""
+    labels = ["mixture", *(f"source {k + 1}" for k in range(len(x) - 1)), f"σ = {sigma:.3f}"]
+    return grid([[mixture / total, *x]], labels)
+
+
+def animation(frames: Sequence[Image.Image]) -> tuple[Image.Image, dict]:
+    """Return the first frame and the arguments of its ``save`` that write the frames as a looping GIF."""
+    first, *rest = [image.quantize(64) for image in frames]
+    durations = [80] * len(rest) + [2000]
+    return first, {"format": "GIF", "save_all": True, "append_images": rest, "duration": durations, "loop": 0}

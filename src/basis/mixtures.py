@@ -1,0 +1,123 @@
+"""Mixtures with their ground truth: what separations are measured on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from basis.core.checkpoint import write_atomically
+from basis.core.dataset import DATASETS, Dataset
+from basis.core.errors import DataError, UsageError, unknown
+from basis.mixings.weighted_sum import WeightedSum
+
+TASKS = ("agnostic", "split")
+INFO = "mixtures.json"
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """n mixtures of K sources with their ground truth.
+
+    Attributes:
+        mixture: (n, C, H, W), the weighted sums.
+        sources: (n, K, C, H, W), in [0, 1].
+        weights: the K weights.
+        info: how they were drawn, JSON values.
+    """
+
+    mixture: Tensor
+    sources: Tensor
+    weights: tuple[float, ...]
+    info: dict
+
+
+def draw_mixtures(
+    data: Dataset,
+    split: str = "test",
+    task: str = "agnostic",
+    sources: int = 2,
+    n: int = 100,
+    seed: int = 0,
+    weights: Sequence[float] | None = None,
+) -> Mixtures:
+    """Draw mixtures of a data set's images; mixture i depends on the seed and i alone, not on n.
+
+    Args:
+        data: the data set.
+        split: "train", "validation" (for tuning) or "test" (for final figures).
+        task: "agnostic" draws every source from all images; "split" draws them from the data set's two groups of labels
+            in turn (section 5, "Class conditional separation").
+        sources: sources K in each mixture, at least 2.
+        n: number of mixtures.
+        seed: fixes the mixtures.
+        weights: K mixing weights; all 1 by default.
+    """
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    if sources < 2 or n < 1 or seed < 0:
+        raise UsageError(f"expected at least 2 sources, n >= 1 and seed >= 0, got {sources}, {n} and {seed}")
+    mixing = WeightedSum([1.0] * sources if weights is None else weights)
+    if mixing.sources != sources:
+        raise UsageError(f"expected {sources} weights, got {mixing.sources}", fix="give one weight a source")
+    images, labels = data.images(split)
+    everything = torch.arange(len(images))
+    groups = [everything[torch.isin(labels, torch.tensor(group))] for group in data.groups]
+    pools = [everything if task == "agnostic" else groups[k % len(groups)] for k in range(sources)]
+    index = np.array([_pick(np.random.default_rng((seed, i)), pools) for i in range(n)])
+    x = images[index].float() / 255
+    info = {
+        "data": DATASETS.name_of(type(data)),
+        "split": split,
+        "task": task,
+        "seed": seed,
+        "labels": labels[index].tolist(),
+        "index": index.tolist(),
+    }
+    return Mixtures(mixing(x), x, mixing.alphas, info)
+
+
+def _pick(rng: np.random.Generator, pools: list[Tensor]) -> list[int]:
+    """Draw one image from each pool, no image twice."""
+    while True:
+        chosen = [int(pool[rng.integers(len(pool))]) for pool in pools]
+        if len(set(chosen)) == len(chosen):
+            return chosen
+
+
+def save_mixtures(mixtures: Mixtures, folder: str | Path) -> None:
+    """Write `NNNNN.npz` (arrays "mixture" and "sources") for each mixture, and `mixtures.json`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, (m, x) in enumerate(zip(mixtures.mixture.numpy(), mixtures.sources.numpy(), strict=True)):
+        with (folder / f"{i:05d}.npz").open("wb") as file:
+            np.savez_compressed(file, mixture=m, sources=x)
+    info = {**mixtures.info, "n": len(mixtures.mixture), "weights": mixtures.weights}
+    write_atomically(folder / INFO, json.dumps(info).encode())
+
+
+def load_mixtures(folder: str | Path) -> Mixtures:
+    """Read what `save_mixtures` wrote; raises `DataError` for a folder that it did not write."""
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / INFO).read_text())
+        pairs = []
+        for i in range(info["n"]):
+            with np.load(folder / f"{i:05d}.npz", allow_pickle=False) as file:
+                pairs.append((torch.from_numpy(file["mixture"]), torch.from_numpy(file["sources"])))
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{folder} is not a folder of mixtures ({error})", fix="write one with `basis make-mixtures`"
+        ) from error
+    mixture, sources = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+    return Mixtures(mixture, sources, tuple(info["weights"]), info)
+
+
+def first(mixtures: Mixtures, n: int) -> Mixtures:
+    """Return the first n mixtures."""
+    return replace(mixtures, mixture=mixtures.mixture[:n], sources=mixtures.sources[:n])

@@ -1,0 +1,172 @@
+"""The sampler against the truth.
+
+With Gaussian (mixture) priors the annealed target p_σ(x) N(m; g(x), γ²I) is a Gaussian mixture too. Empirical moments
+must lie within BOUND standard errors of it; each marginal must pass a Kolmogorov-Smirnov test. Step sizes η are chosen
+so that the bias of discretisation, about η h / 2 of a variance where h is the curvature, is under one standard error;
+at the paper's own step the samples are compared with the exact law of the discretised recursion instead.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import block_diag, solve_discrete_lyapunov
+from scipy.stats import kstest, multivariate_normal, norm
+
+import basis
+from basis.core.noise import Noise
+
+BOUND = 5  # standard errors; a right sampler exceeds it in one of a million figures
+KS_LEVEL = 1e-5
+N = 4000
+
+GAUSSIAN_3D = ([1.0], [[0.2, 0.5, 0.8]], [[[0.09, 0.03, 0.0], [0.03, 0.06, -0.02], [0.0, -0.02, 0.12]]])
+GAUSSIAN_1D = ([1.0], [[0.4]], [[[0.09]]])
+MIXTURE_1D = ([0.3, 0.7], [[0.0], [1.0]], [[[0.04]], [[0.02]]])
+MIXTURE_2D = ([0.6, 0.4], [[0.1, 0.9], [0.9, 0.2]], [[[0.04, 0.02], [0.02, 0.05]], [[0.03, -0.01], [-0.01, 0.02]]])
+
+CASES = {
+    "gaussian K=2 D=3": ([GAUSSIAN_3D] * 2, [1.0, -0.5], [0.1, -0.2, 0.6]),
+    "gaussian K=3 D=1, two priors": ([GAUSSIAN_1D, ([1.0], [[0.9]], [[[0.04]]]), GAUSSIAN_1D], [0.8, 0.5, -0.6], [1.1]),
+    "mixture K=2 D=1": ([MIXTURE_1D] * 2, [1.0, 0.5], [0.9]),
+    "mixture K=2 D=2": ([MIXTURE_2D] * 2, [0.5, 1.0], [0.8, 0.7]),
+    "mixture K=3 D=1": ([MIXTURE_1D] * 3, [0.8, 0.5, -0.6], [0.3]),
+}
+
+
+def exact(parts, alphas, m, sigma, gamma):
+    """Return weights, means and precisions of the annealed target, one Gaussian for each choice of J^K components."""
+    size = len(parts[0][1][0])
+    A = np.kron(alphas, np.eye(size))
+    logs, means, precisions = [], [], []
+    for choice in itertools.product(*(range(len(weights)) for weights, _, _ in parts)):
+        picked = [(w[j], mu[j], C[j]) for j, (w, mu, C) in zip(choice, parts, strict=True)]
+        mu = np.concatenate([mu for _, mu, _ in picked])
+        S = block_diag(*(np.array(C) + sigma**2 * np.eye(size) for _, _, C in picked))
+        H = np.linalg.inv(S) + A.T @ A / gamma**2
+        evidence = multivariate_normal.logpdf(m, A @ mu, A @ S @ A.T + gamma**2 * np.eye(size))
+        logs.append(evidence + sum(np.log(w) for w, _, _ in picked))
+        means.append(np.linalg.solve(H, np.linalg.solve(S, mu) + A.T @ np.array(m) / gamma**2))
+        precisions.append(H)
+    weights = np.exp(np.array(logs) - max(logs))
+    return weights / weights.sum(), np.array(means), np.array(precisions)
+
+
+def agree(x, weights, means, covariances):
+    """Assert that samples x, (n, D), come from the Gaussian mixture, within Monte-Carlo error."""
+    mean = weights @ means
+    spread = means - mean
+    covariance = np.einsum("j,jde->de", weights, covariances) + np.einsum("j,jd,je->de", weights, spread, spread)
+    d = x - mean
+    products = d[:, :, None] * d[:, None]
+    assert np.abs(d.mean(0) / np.sqrt(covariance.diagonal() / len(x))).max() < BOUND
+    assert np.abs((products.mean(0) - covariance) / (products.std(0) / np.sqrt(len(x)))).max() < BOUND
+    for i in range(x.shape[1]):
+        sd = np.sqrt(covariances[:, i, i])
+        marginal = kstest(x[:, i], lambda t, i=i, sd=sd: norm.cdf(t[:, None], means[:, i], sd) @ weights)
+        assert marginal.pvalue > KS_LEVEL
+
+
+def build(part):
+    return basis.GaussianMixture(*(torch.tensor(np.array(p)) for p in part))
+
+
+def posed(tiled, parts, m, copies):
+    """Return the priors, ``copies`` of each side by side, and the mixture as often."""
+    made = {}
+    priors = [made.setdefault(id(part), tiled(build(part), copies)) for part in parts]
+    return priors, torch.tensor(m).expand(copies, -1)
+
+
+def rows(samples):
+    """(1, n, K, copies, D) as numpy rows (n · copies, K · D)."""
+    return samples[0].movedim(2, 1).flatten(0, 1).flatten(1).double().numpy()
+
+
+@pytest.mark.parametrize(("case", "ratio"), [*((case, 1.0) for case in CASES), ("gaussian K=2 D=3", 0.5**0.5)])
+def test_samples_follow_the_annealed_target(case, ratio, tiled):
+    parts, alphas, m = CASES[case]
+    sigma, eta = 0.3, 0.01  # η in units of σ²
+    priors, mixture = posed(tiled, parts, m, N // 16)
+    settings = {"levels": 1, "sigma_min": sigma, "steps": 900, "delta": eta * sigma**2, "ratio": ratio}
+    found = basis.separate(mixture, priors, basis.WeightedSum(alphas), samples=16, seed=1, **settings)
+    weights, means, H = exact(parts, alphas, m, sigma, ratio * sigma)
+    agree(rows(found.samples), weights, means, np.linalg.inv(H))
+
+
+def recursion(H, eta):
+    """Return the stationary covariance of ``x ← x + η (b - H x) + √(2η) ε``; its mean is H⁻¹ b at any η."""
+    identity = np.eye(len(H))
+    return solve_discrete_lyapunov(identity - eta * H, 2 * eta * identity)
+
+
+NARROW = ([1.0], [[0.3, 0.6]], [[[1e-4, 4e-5], [4e-5, 8e-5]]])
+
+
+@pytest.mark.parametrize("alphas", [[1.0, 0.5], [1.0, 1.0], [1.0, 1.0, 1.0]])
+def test_default_settings_follow_the_discretised_law_at_every_level(alphas, tiled):
+    # The paper's settings: 100 steps are enough at each of the ten levels to forget the one before.
+    parts, m = [NARROW] * len(alphas), [0.55, 0.8]
+    priors, mixture = posed(tiled, parts, m, 125)
+    run = basis.stream(mixture, priors, basis.WeightedSum(alphas), samples=8, seed=2)
+    ends = [state for state in run if state.step % 100 == 0]
+    assert len(ends) == 10
+    for state in ends:
+        weights, means, H = exact(parts, alphas, m, state.sigma, state.sigma)
+        covariance = recursion(H[0], 0.2 * state.sigma**2)
+        agree(rows(state.x[None]), weights, means, covariance[None])
+    assert torch.equal(run.result.samples[0], state.x)
+
+
+def test_samples_of_one_mixture_are_independent_draws():
+    # The same law when every draw has a stream of its own, as users ask for it: samples=n.
+    parts, alphas, m = [NARROW] * 2, [1.0, 0.5], [0.5, 0.8]
+    found = basis.separate(torch.tensor(m), build(NARROW), basis.WeightedSum(alphas), samples=1500, levels=1)
+    weights, means, H = exact(parts, alphas, m, 0.01, 0.01)
+    agree(found.samples[0].flatten(1).double().numpy(), weights, means, recursion(H[0], 2e-5)[None])
+
+
+class WrongSign(basis.GaussianLikelihood):
+    """Algorithm 1 as printed."""
+
+    def score(self, x, sigma):
+        return 2 * self.prior.score(x, sigma) - super().score(x, sigma)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "ratio"), [(WrongSign, 1.0), (basis.GaussianLikelihood, 0.5**0.5), (basis.GaussianLikelihood, 1.0)]
+)
+def test_the_comparison_tells_right_from_wrong(posterior, ratio):
+    # A flipped sign and the released code's factor 2 must both be caught; the right posterior passes the same check.
+    alphas, m = [1.0, 0.5], [0.5, 0.8]
+    prior = basis.Product([build(NARROW)] * 2)
+    target = posterior(prior, basis.WeightedSum(alphas), torch.tensor(m).expand(1000, -1), ratio)
+    noise = Noise(prior.shape, 3, range(1000))
+    weights, means, H = exact([NARROW] * 2, alphas, m, 0.01, 0.01)
+    covariance = recursion(H[0], 2e-5)[None]
+    *_, state = basis.AnnealedLangevin(basis.geometric(levels=1)).run(target, noise.uniform(), noise.normal)
+    x = state.x.flatten(1).double().numpy()
+    if (posterior, ratio) == (basis.GaussianLikelihood, 1.0):
+        agree(x, weights, means, covariance)
+    else:
+        with pytest.raises(AssertionError):
+            agree(x, weights, means, covariance)
+
+
+def test_temperature_0_ends_at_the_posterior_mode():
+    parts, alphas, m = [GAUSSIAN_3D, ([1.0], [[0.9, 0.0, 0.1]], [np.eye(3) * 0.05])], [0.7, -1.2], [0.3, 0.5, -0.4]
+    found = basis.separate(
+        torch.tensor(m), [build(part) for part in parts], basis.WeightedSum(alphas), samples=3,
+        levels=2, sigma_min=0.2, delta=0.2 * 0.2**2, temperature=0, steps=400,
+    )  # fmt: skip
+    mode = exact(parts, alphas, m, 0.2, 0.2)[1][0]
+    np.testing.assert_allclose(found.samples[0].flatten(1), np.tile(mode, (3, 1)), atol=1e-5)
+
+
+def test_the_same_sampler_draws_from_the_prior_alone(tiled):
+    sampler = basis.AnnealedLangevin(basis.geometric(1.0, 0.3, 3), steps=400, delta=0.01 * 0.3**2)
+    noise = Noise((N // 16, 2), 4, range(16))
+    *_, state = sampler.run(tiled(build(MIXTURE_2D), N // 16), noise.uniform(), noise.normal)
+    weights, means, covariances = (np.array(p) for p in MIXTURE_2D)
+    agree(state.x.flatten(0, 1).double().numpy(), weights, means, covariances + 0.3**2 * np.eye(2))

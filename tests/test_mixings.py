@@ -1,0 +1,150 @@
+"""The contract of every mixing that the registry finds: adjoint, gain and projection belong to its forward map."""
+
+import pytest
+import torch
+
+import basis
+from basis.core.mixing import MIXINGS
+
+SHAPE = (3, 2, 4)
+# Sensible arguments, more than one where it matters; a mixing that is not named here is built with its defaults.
+ARGUMENTS = {
+    "weighted_sum": [([1.0, 1.0],), ([0.7, -1.2, 0.4],), ([5.0, -3.0],), ([1e-3],)],
+    "clipped": [([1.0, 1.0],), ([0.7, -1.2, 0.4], -0.5, 0.8)],  # both bounds
+    "grayscale": [(), ((0.3, 0.6, 0.1),)],
+}
+CASES = [(name, arguments) for name in MIXINGS.names() for arguments in ARGUMENTS.get(name, [()])]
+SLOW_PROJECTION = pytest.mark.xfail(
+    strict=True, reason="Mixing.project moves a sum beyond the bound by |m - bound| a step only, and stops after 50"
+)
+
+
+def build(case):
+    return MIXINGS.get(case[0])(*case[1])
+
+
+def draw(mixing, seed, count=5):
+    """Sources on both sides of any bound, away from the kinks with probability 1."""
+    generator = torch.Generator().manual_seed(seed)
+    return 0.5 + torch.randn(count, mixing.sources, *SHAPE, generator=generator, dtype=torch.float64)
+
+
+def is_linear(mixing):
+    a, b = 10 * draw(mixing, 1), 10 * draw(mixing, 2)
+    return torch.allclose(mixing(3 * a - b), 3 * mixing(a) - mixing(b), atol=1e-9)
+
+
+LINEAR = [case for case in CASES if is_linear(build(case))]
+
+
+@pytest.fixture(params=CASES, ids=str)
+def mixing(request):
+    return build(request.param)
+
+
+@pytest.fixture
+def x(mixing):
+    return draw(mixing, seed=0)
+
+
+def jacobian(mixing, x):
+    """The derivative at one example as a dense matrix."""
+    J = torch.func.jacfwd(lambda flat: mixing(flat.reshape(1, *x.shape)).flatten())(x.flatten())
+    return J.detach()
+
+
+def test_each_example_is_mixed_by_itself(mixing, x):
+    assert torch.equal(mixing(x)[3:4], mixing(x[3:4]))
+
+
+def test_the_adjoint_is_the_transpose(mixing, x):
+    v = draw(mixing, 3)
+    m, Av = torch.func.jvp(mixing.forward, (x,), (v,))
+    r = torch.randn(m.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    assert ((Av * r).sum() - (v * mixing.adjoint(x, r)).sum()).abs() <= 1e-6 * (Av * r).abs().sum()
+    for i in range(len(x)):
+        torch.testing.assert_close(mixing.adjoint(x, r)[i].flatten(), jacobian(mixing, x[i]).T @ r[i].flatten())
+
+
+@pytest.mark.parametrize("mixing", LINEAR, indirect=True, ids=str)
+def test_a_linear_map_is_its_jacobian(mixing, x):
+    torch.testing.assert_close(mixing(x).flatten(1), x.flatten(1) @ jacobian(mixing, x[0]).T)
+
+
+def test_the_gain_is_the_largest_eigenvalue(mixing, x):
+    J = jacobian(mixing, x[0])
+    assert mixing.gain(x[0]) == pytest.approx(torch.linalg.eigvalsh(J @ J.T)[-1].item(), rel=1e-5)
+
+
+def test_published_gains():
+    x = torch.zeros(2, *SHAPE)
+    assert basis.WeightedSum([1.0, 1.0]).gain(x) == pytest.approx(2)
+    assert basis.WeightedSum([5.0, -3.0]).gain(x) == pytest.approx(34)
+    assert basis.Grayscale().gain(torch.zeros(1, *SHAPE)) == pytest.approx(1 / 3)
+
+
+def test_forward_by_hand():
+    x = torch.tensor([[[0.2, 0.9], [0.4, 0.8]]])
+    torch.testing.assert_close(basis.WeightedSum([2.0, -1.0])(x), torch.tensor([[0.0, 1.0]]))
+    torch.testing.assert_close(basis.Clipped([1.0, 1.0])(x), torch.tensor([[0.6, 1.0]]))
+    torch.testing.assert_close(basis.Clipped([1.0, -2.0])(x), torch.tensor([[0.0, 0.0]]))
+    colour = torch.tensor([0.1, 0.5, 0.9]).reshape(1, 1, 3, 1, 1)
+    torch.testing.assert_close(basis.Grayscale()(colour), torch.tensor([[[[0.5]]]]))
+    torch.testing.assert_close(basis.Grayscale((1, 0, 0))(colour), torch.tensor([[[[0.1]]]]))
+
+
+def test_the_projection_meets_the_constraint(mixing, x, request):
+    if isinstance(mixing, basis.Clipped) and mixing.low:  # chance spares the other case
+        request.applymarker(SLOW_PROJECTION)
+    # From the sources of one mixture to those of another.
+    m = mixing(draw(mixing, 5))
+    assert (mixing(mixing.project(x, m)) - m).abs().max() <= 2e-6
+
+
+@pytest.mark.parametrize("mixing", LINEAR, indirect=True, ids=str)
+def test_the_projection_is_the_nearest_point(mixing, x):
+    m = mixing(draw(mixing, 5))
+    J = jacobian(mixing, x[0])
+    step = (m.flatten(1) - x.flatten(1) @ J.T) @ torch.linalg.pinv(J).T
+    torch.testing.assert_close(mixing.project(x, m), x + step.reshape(x.shape), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("m", [0.0, 0.3, 1.0, pytest.param(0.99, marks=SLOW_PROJECTION)])
+def test_clipped_projects_to_the_nearest_point(m):
+    # By hand: a sum s beyond the bound that m is at may stay, any other moves to s = m, half of the way in each source.
+    s = torch.tensor([-0.8, -0.1, 0.2, 0.7, 1.1, 1.9])
+    target = {0.0: s.clamp(max=0), 1.0: s.clamp(min=1)}.get(m, torch.full_like(s, m))
+    x = torch.stack([s / 2 + 0.1, s / 2 - 0.1])[None]
+    expected = x + (target - s) / 2
+    found = basis.Clipped([1.0, 1.0]).project(x, torch.full((1, 6), m))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_separating_a_saturated_sum():
+    # Where the truth is beyond the bound the constraint must not pull: the sum keeps its prior mean 1.3 there, as it
+    # does not with the plain sum.
+    means = torch.tensor([[0.7, 0.1, 0.5, 0.6]])
+    prior = basis.GaussianMixture([1.0], means, 0.01 * torch.eye(4)[None])
+    other = basis.GaussianMixture([1.0], means.flip(1), 0.01 * torch.eye(4)[None])
+    truth = torch.stack([means, means.flip(1)], 1)  # sums 1.3, 0.6, 0.6, 1.3
+    mixing = basis.Clipped([1.0, 1.0])
+    m = mixing(truth)
+    found = basis.separate(m, [prior, other], mixing, samples=60, seed=0, levels=4)
+    sums = found.samples[0].sum(1).mean(0)
+    torch.testing.assert_close(sums, torch.tensor([1.3, 0.6, 0.6, 1.3]), atol=0.06, rtol=0)
+    error = (mixing(found.samples[0]) - m).square().mean()
+    assert error < 2 * 0.01**2  # γ² at the last level, doubled at most by the step size
+    plain = basis.separate(m, [prior, other], basis.WeightedSum([1.0, 1.0]), samples=60, seed=0, levels=4)
+    assert (plain.samples[0].sum(1).mean(0)[[0, 3]] - 1).abs().max() < 0.02
+    exactly = basis.separate(m, [prior, other], mixing, samples=20, levels=4, project=True)
+    assert exactly.residual.max() < 1e-10
+
+
+def test_bad_arguments():
+    for alphas in ([], [0.0, 0.0], [1.0, float("nan")], [float("inf")]):
+        with pytest.raises(basis.UsageError, match="at least one weight, finite and not all zero"):
+            basis.WeightedSum(alphas)
+        with pytest.raises(basis.UsageError, match="at least one weight, finite and not all zero"):
+            basis.Clipped(alphas)
+    with pytest.raises(basis.UsageError, match="not all zero"):
+        basis.Grayscale((0, 0, 0))

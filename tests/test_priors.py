@@ -1,0 +1,202 @@
+"""Priors: densities, scores and denoisers against formulae written out a second time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+import basis
+from basis.core.prior import per_example
+from basis.priors.edm import EDM
+
+SIGMAS = [0.01, 0.3, 2.0]
+WEIGHTS = torch.tensor([0.2, 0.5, 0.3])
+MEANS = torch.tensor([[0.0, 0.5], [1.0, 0.25], [0.5, -0.75]])
+COVARIANCES = torch.tensor(
+    [[[0.25, 0.125], [0.125, 0.5]], [[0.5, 0.0], [0.0, 0.125]], [[0.125, -0.0625], [-0.0625, 0.25]]]
+)
+
+
+@pytest.fixture
+def mixture():
+    return basis.GaussianMixture(WEIGHTS, MEANS, COVARIANCES)
+
+
+@pytest.fixture
+def x():
+    return torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+
+
+def reference(sigma):
+    covariances = COVARIANCES.double() + sigma**2 * torch.eye(2, dtype=torch.float64)
+    return MixtureSameFamily(Categorical(WEIGHTS.double()), MultivariateNormal(MEANS.double(), covariances))
+
+
+def responsibilities(x, sigma):
+    """p(component | x), (B, J), with differences x - μ_j, (B, J, D), and inverse covariances, (J, D, D), in numpy."""
+    C = COVARIANCES.double().numpy() + sigma**2 * np.eye(2)
+    d = x.double().numpy()[:, None] - MEANS.double().numpy()
+    P = np.linalg.inv(C)
+    density = np.exp(-0.5 * np.einsum("bjd,jde,bje->bj", d, P, d)) / np.sqrt(np.linalg.det(2 * np.pi * C))
+    joint = density * WEIGHTS.double().numpy()
+    return joint / joint.sum(1, keepdims=True), d, P
+
+
+@pytest.mark.parametrize("sigma", [0.0, *SIGMAS])
+def test_mixture_density(mixture, x, sigma):
+    expected = reference(sigma).log_prob(x.double())
+    torch.testing.assert_close(mixture.log_prob(x, sigma).double(), expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_mixture_score(mixture, x, sigma):
+    r, d, P = responsibilities(x, sigma)
+    expected = -np.einsum("bj,jde,bje->bd", r, P, d)
+    np.testing.assert_allclose(mixture.score(x, sigma), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_denoising_is_the_conditional_expectation(mixture, x, sigma):
+    # E[x₀ | x] = Σ_j p(j | x) (μ_j + C_j (C_j + σ² I)⁻¹ (x - μ_j))
+    r, d, P = responsibilities(x, sigma)
+    means = MEANS.double().numpy() + np.einsum("jde,jef,bjf->bjd", COVARIANCES.double().numpy(), P, d)
+    expected = np.einsum("bj,bjd->bd", r, means)
+    np.testing.assert_allclose(mixture.denoise(x, sigma), expected, atol=2e-5)
+
+
+def test_density_integrates_to_1(mixture):
+    # The trapezoid rule converges faster than any power of the spacing for a smooth, decaying integrand.
+    line = torch.linspace(-6, 7, 401)
+    grid = torch.cartesian_prod(line, line)
+    cell = (line[1] - line[0]) ** 2
+    assert mixture.log_prob(grid, 0.3).double().exp().sum().item() * cell.item() == pytest.approx(1, abs=1e-4)
+    one = basis.GaussianMixture([3.0, 1.0], [[0.0], [1.0]], [[[0.1]], [[0.02]]])
+    density = one.log_prob(line[:, None], torch.full((401,), 0.2)).double().exp()
+    assert density.sum().item() * (line[1] - line[0]).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_degenerate_component():
+    # No variance at all: convolution alone gives N(μ, σ² I).
+    point = basis.GaussianMixture([1.0], [[0.5, 0.5]], torch.zeros(1, 2, 2))
+    x = torch.tensor([[0.1, 0.9]])
+    torch.testing.assert_close(point.score(x, 0.2), (0.5 - x) / 0.04)
+    torch.testing.assert_close(point.denoise(x, 0.2), torch.full((1, 2), 0.5))
+
+
+def test_mixture_arguments():
+    for weights, covariances in [([1.0, 0.0], torch.eye(2).expand(2, 2, 2)), ([1.0, 1.0], torch.eye(2)[None])]:
+        with pytest.raises(basis.UsageError, match="expected 2 positive weights and covariances"):
+            basis.GaussianMixture(weights, torch.zeros(2, 2), covariances)
+
+
+def priors_of_shape_2(mixture):
+    single = basis.GaussianMixture([1.0], [[0.5, 0.2]], 0.04 * torch.eye(2)[None])
+    product = [mixture, single, mixture]
+    return {
+        "mixture": (mixture, (2,)),
+        "rescaled": (basis.Rescaled(mixture, 2.0, -1.0), (2,)),
+        "product": (basis.Product(product), (3, 2)),
+        "folded": (basis.Product([mixture] * 3), (3, 2)),
+    }
+
+
+@pytest.mark.parametrize("name", ["mixture", "rescaled", "product", "folded"])
+def test_a_noise_level_for_each_example(mixture, name):
+    prior, shape = priors_of_shape_2(mixture)[name]
+    x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
+    sigmas = torch.tensor(SIGMAS)
+    for method in (prior.score, prior.denoise):
+        alone = torch.cat([method(x[i : i + 1], sigma) for i, sigma in enumerate(SIGMAS)])
+        torch.testing.assert_close(method(x, sigmas), alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["aaa", "aba", "bca", "abbca"])
+def test_product_is_a_loop_over_sources(mixture, order):
+    priors = {
+        "a": mixture,
+        "b": basis.GaussianMixture([1.0], [[0.5, 0.2]], 0.04 * torch.eye(2)[None]),
+        "c": basis.GaussianMixture([1.0], [[-0.5, 3.0]], 0.5 * torch.eye(2)[None]),
+    }
+    x = torch.randn(4, len(order), 2, generator=torch.Generator().manual_seed(2))
+    product = basis.Product([priors[key] for key in order])
+    loop = torch.stack([priors[key].score(x[:, k], 0.3) for k, key in enumerate(order)], 1)
+    torch.testing.assert_close(product.score(x, 0.3), loop, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(product.denoise(x, 0.3), x + 0.09 * loop, rtol=1e-6, atol=1e-6)
+    assert product.shape == (len(order), 2)
+    with pytest.raises(basis.UsageError, match=f"expected a stack of {len(order)} sources"):
+        product.score(x[:, 1:], 0.3)
+
+
+def test_product_evaluates_a_shared_prior_once(gaussian):
+    calls = []
+    gaussian.score = lambda x, sigma: calls.append(len(x)) or torch.zeros_like(x)
+    basis.Product([gaussian] * 3).score(torch.zeros(2, 3, *gaussian.shape), 0.3)
+    assert calls == [6]
+
+
+def test_product_needs_priors_that_fit(mixture, gaussian, edm):
+    for priors in ([], [mixture, gaussian], [edm, basis.Rescaled(edm, 2.0)]):
+        with pytest.raises(basis.UsageError, match="priors of one shape and support"):
+            basis.Product(priors)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(2.0, -1.0), (0.5, 0.25), (255.0, 0.0)])
+def test_rescaled_gaussian(scale, shift):
+    # y ~ N(μ, C) and y = scale · x + shift: x ~ N((μ - shift) / scale, C / scale²).
+    mean, covariance = torch.tensor([0.5, 0.25]), torch.tensor([[0.25, 0.125], [0.125, 0.5]])
+    rescaled = basis.Rescaled(basis.GaussianMixture([1.0], mean[None], covariance[None]), scale, shift)
+    direct = basis.GaussianMixture([1.0], (mean[None] - shift) / scale, covariance[None] / scale**2)
+    x = (torch.randn(10, 2, generator=torch.Generator().manual_seed(3)) - shift) / scale
+    for sigma in SIGMAS:
+        torch.testing.assert_close(rescaled.score(x, sigma), direct.score(x, sigma), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(rescaled.denoise(x, sigma), direct.denoise(x, sigma), rtol=1e-4, atol=1e-5)
+
+
+def test_rescaled_support(edm):
+    assert basis.Rescaled(edm, 0.5, 0.5).support == (-1.0, 1.0)
+    for scale in (0.0, -1.0):
+        with pytest.raises(basis.UsageError, match="scale must be positive"):
+            basis.Rescaled(edm, scale)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])
+def test_untrained_network_is_a_gaussian_over_pixels(arguments, sigma):
+    # With F = 0 what is left of the preconditioning is the posterior mean of pixels drawn from N(mean, std²).
+    prior = EDM(**arguments)
+    x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        found = prior.denoise(x, sigma)
+    expected = (0.25**2 * x + sigma**2 * 0.3) / (0.25**2 + sigma**2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])
+def test_network_preconditioning(edm, sigma):
+    # D = μ + c_skip (x - μ) + c_out F(c_in (x - μ), ln σ / 4), Karras et al. 2022, table 1.
+    x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    y, total = x - 0.3, math.hypot(sigma, 0.25)
+    F = edm.network(y / total, torch.tensor([math.log(sigma) / 4]))
+    assert F.std() > 0.01
+    expected = 0.3 + 0.25**2 / total**2 * y + sigma * 0.25 / total * F
+    torch.testing.assert_close(edm.denoise(x, sigma), expected, rtol=0, atol=1e-5)
+
+
+def test_network_takes_a_noise_level_for_each_example(edm):
+    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    alone = torch.cat([edm.denoise(x[i : i + 1], sigma) for i, sigma in enumerate(SIGMAS)])
+    torch.testing.assert_close(edm.denoise(x, torch.tensor(SIGMAS)), alone, rtol=0, atol=1e-5)
+    assert not torch.allclose(edm.score(x, 0.3), edm.score(x, 0.31), rtol=1e-3)
+
+
+def test_curvature_bounds_the_second_derivative(mixture, x):
+    for sigma in SIGMAS:
+        hessian = torch.func.vmap(torch.func.hessian(lambda x, s=sigma: mixture.log_prob(x[None], s)[0]))(x)
+        assert -torch.linalg.eigvalsh(hessian).min() <= mixture.curvature(sigma) * (1 + 1e-5)
+
+
+def test_per_example():
+    x = torch.zeros(2, 3, 4)
+    assert per_example(0.5, x).shape == ()
+    assert torch.equal(per_example(torch.tensor([1.0, 2.0]), x), torch.tensor([[[1.0]], [[2.0]]]))
