@@ -41,7 +41,6 @@ def test_every_address_has_a_stream_of_its_own():
     assert len(heads) == len(addresses)
 
 
-@pytest.mark.xfail(strict=True, reason="SeedSequence splits a large seed in two words: seed 2**32 + s is (s, 1, i, j)")
 def test_large_seeds_do_not_meet_small_ones():
     assert not torch.equal(stream(2**32, 0, shape=(4,)), stream(0, 1, shape=(4,)))
 

@@ -102,7 +102,6 @@ def test_the_choice_is_gone_with_its_file():
     assert "nothing" not in SAMPLERS.names()
 
 
-@pytest.mark.xfail(strict=True, raises=StopIteration, reason="a file without a class ends in a bare StopIteration")
 def test_a_file_without_a_class_says_so(folder):
     (folder / "helpers.py").write_text("def helper(): ...\n")
     with pytest.raises(basis.BasisError, match="helpers"):

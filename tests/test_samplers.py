@@ -44,9 +44,6 @@ def test_bad_schedules(schedule, bad):
         schedule(**bad)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=(ZeroDivisionError, AssertionError, pytest.fail.Exception), reason="rho unchecked"
-)
 @pytest.mark.parametrize("rho", [0.0, math.nan])
 def test_bad_rho(rho):
     with pytest.raises(basis.UsageError):

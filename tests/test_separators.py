@@ -195,13 +195,11 @@ def test_bad_input(case, gaussian):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="batch_size=0 passes for None")
 def test_batch_size_0(gaussian):
     with pytest.raises(basis.UsageError, match="batch_size must be at least 1"):
         basis.separate(torch.ones(1, 2, 2), gaussian, SUM, "average", batch_size=0)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="a negative index reaches numpy's SeedSequence")
 def test_negative_index(gaussian):
     with pytest.raises(basis.UsageError):
         basis.separate(torch.ones(1, 2, 2), gaussian, SUM, "average", index=[-1])

@@ -95,20 +95,28 @@ def stream(
     separator = _separator(method, settings)
     problem = pose(mixture, prior, mixing)
     count = len(problem.mixture)
-    index = range(count) if index is None else index
+    index = list(range(count) if index is None else index)
+    batch_size = count if batch_size is None else batch_size
     if len(index) != count:
         raise UsageError(f"expected an index for each of {count} mixtures, got {len(index)}")
-    for name, value in (("samples", samples), ("batch_size", batch_size or 1)):
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1, got {value}")
-    if seed < 0:
-        raise UsageError(f"the seed must not be negative, got {seed}")
-    return Run(_batches(separator, problem, seed, samples, list(index), batch_size or count))
+    for name, value, least in (
+        ("samples", samples, 1),
+        ("batch_size", batch_size, 1),
+        ("seed", seed, 0),
+        ("index", min(index), 0),
+    ):
+        if value < least:
+            raise UsageError(f"{name} must be at least {least}, got {value}")
+    return Run(_batches(separator, problem, seed, samples, index, batch_size))
 
 
 def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: Mixing) -> Problem:
     """Return the problem after checking that mixture, prior and mixing fit each other; raises what `separate` does."""
     priors = [prior] * mixing.sources if isinstance(prior, Prior) else list(prior)
+    if strange := [entry for entry in priors if not isinstance(entry, Prior)]:
+        raise UsageError(f"expected a prior or one for each source, got {strange[0]!r}", fix="see basis.load_prior")
+    if not isinstance(mixture, Tensor | np.ndarray):
+        raise UsageError(f"expected a mixture as a torch or numpy array, got {type(mixture).__name__}")
     if len(priors) != mixing.sources:
         raise UsageError(
             f"the mixing has {mixing.sources} sources, got {len(priors)} priors",

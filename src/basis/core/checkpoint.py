@@ -22,7 +22,7 @@ WEIGHTS, CARD, HEADER = "model.safetensors", "card.json", "basis"
 
 
 def save_prior(prior: Prior, arguments: dict, folder: str | Path, card: dict | None = None) -> Path:
-    """Write a prior so that `load_prior` finds it again; an older one there is replaced whole or not at all.
+    """Write a prior so that `load_prior` finds it again; each file there is replaced whole or not at all.
 
     Args:
         prior: the prior; its class is found by name through the registry.
@@ -82,13 +82,21 @@ def load_prior(source: str | Path, device: str = "cpu", sha256: str | None = Non
             f"{path} holds tensors but does not say which prior they belong to",
             fix="write it with basis.save_prior, which stores the class and its arguments",
         )
-    config = json.loads(header)
-    prior = PRIORS.get(config["prior"])(**config["arguments"])
+    try:
+        config = json.loads(header)
+        prior = PRIORS.get(config["prior"])(**config["arguments"])
+    except UsageError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} does not describe a prior ({error})", fix="write it with basis.save_prior") from error
     expected_shapes = {key: tuple(tensor.shape) for key, tensor in prior.state_dict().items()}
     found_shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     if wrong := sorted(expected_shapes.items() ^ found_shapes.items()):
         names = sorted({key for key, _ in wrong})
-        raise DataError(f"{path}: {len(names)} tensors are missing, left over or misshapen: {', '.join(names[:8])}")
+        raise DataError(
+            f"{path}: {len(names)} tensors are missing, left over or misshapen: {', '.join(names[:8])}",
+            fix="write it anew",
+        )
     prior.load_state_dict(tensors)
     return prior.eval().requires_grad_(False).to(device)
 
@@ -114,9 +122,14 @@ def pretrained() -> list[str]:
 
 
 def read_card(weights: Path) -> dict:
-    """Return the card beside a weights file, empty where there is none."""
+    """Return the card beside the weights of a prior folder, empty where there is none."""
     card = weights.with_name(CARD)
-    return json.loads(card.read_text()) if card.is_file() else {}
+    if weights.name != WEIGHTS or not card.is_file():
+        return {}
+    try:
+        return json.loads(card.read_text())
+    except ValueError as error:
+        raise DataError(f"{card} is not JSON ({error})", fix="delete it, or write the prior anew") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -38,6 +38,8 @@ def pairwise_psnr(estimate: Tensor, target: Tensor) -> Tensor:
             f"expected two stacks of sources of one shape (B, K, ...), got {tuple(estimate.shape)} and "
             f"{tuple(target.shape)}"
         )
+    if not torch.isfinite(estimate).all() or not torch.isfinite(target).all():
+        raise UsageError("the sources have NaN or infinite values", fix="leave such mixtures out, and count them")
     a, b = estimate.clamp(0, 1).flatten(2).double(), target.flatten(2).double()
     error = (a[:, :, None] - b[:, None, :]).square().mean(-1)
     return -10 * torch.log10(error.clamp_min(EXACT))

@@ -39,7 +39,7 @@ class Noise:
     ) -> None:
         self.shape, self.device = tuple(shape), device
         self.streams = [
-            np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, i, j))))
+            np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(i, j))))
             for i in index
             for j in range(samples)
         ]

@@ -11,7 +11,7 @@ import pkgutil
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from basis.core.errors import unknown
+from basis.core.errors import UsageError, unknown
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,15 @@ class Registry:
         if name not in self._bundled():
             raise unknown(self.kind, name, self.names())
         module = importlib.import_module(f"{self.package}.{name}")
-        return next(
+        found = [
             cls
             for key, cls in vars(module).items()
             if inspect.isclass(cls) and issubclass(cls, self.base) and cls.__module__ == module.__name__
             if not inspect.isabstract(cls) and not key.startswith("_")
-        )
+        ]
+        if not found:
+            raise UsageError(f"{module.__file__} defines no {self.base.__name__}", fix="derive its class from it")
+        return found[0]
 
     def name_of(self, cls: type) -> str:
         """Return the name under which the class is found: the inverse of `get`."""
@@ -56,7 +59,7 @@ class Registry:
 
     def describe(self) -> dict[str, str]:
         """Return the first docstring line of every choice."""
-        return {name: (inspect.getdoc(self.get(name)) or "").splitlines()[0] for name in self.names()}
+        return {name: (self.get(name).__doc__ or "(no description)").splitlines()[0] for name in self.names()}
 
     def _bundled(self) -> list[str]:
         path = importlib.import_module(self.package).__path__

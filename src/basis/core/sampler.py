@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from basis.core.errors import DivergenceError
+from basis.core.errors import DivergenceError, UsageError
 from basis.core.prior import Prior
 from basis.core.registry import Registry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
     """Where a sampler stands: x after ``step`` of ``steps``, at noise level ``sigma``, the ``level``-th of ``levels``.
 
@@ -39,6 +39,10 @@ class Sampler(ABC):
 
     def __init__(self, sigmas: Tensor, repeats: int = 1) -> None:
         self.sigmas, self.repeats = sigmas.tolist(), repeats
+        if not self.sigmas or self.sigmas[-1] <= 0 or self.sigmas != sorted(set(self.sigmas), reverse=True):
+            raise UsageError(f"expected decreasing positive noise levels, got {self.sigmas}")
+        if int(repeats) != repeats or repeats < 1:
+            raise UsageError(f"expected a whole number of steps at each level, at least 1, got {repeats}")
 
     @abstractmethod
     def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:

@@ -22,10 +22,10 @@ def geometric(sigma_max: float = 1.0, sigma_min: float = 0.01, levels: int = 10)
 
 def karras(sigma_max: float = 3.0, sigma_min: float = 0.01, levels: int = 50, rho: float = 7.0) -> Tensor:
     """Return levels whose ρ-th roots are evenly spaced (Karras et al. 2022, equation 5); ρ = ∞ is geometric."""
-    if not 0 < sigma_min <= sigma_max < math.inf or levels < 1:
+    if not (0 < sigma_min <= sigma_max < math.inf and rho > 0) or int(levels) != levels or levels < 1:
         raise UsageError(
-            f"expected 0 < sigma_min <= sigma_max and levels >= 1, got sigma_min {sigma_min}, sigma_max {sigma_max}, "
-            f"levels {levels}",
+            f"expected 0 < sigma_min <= sigma_max, whole levels >= 1 and rho > 0, got sigma_min {sigma_min}, "
+            f"sigma_max {sigma_max}, levels {levels}, rho {rho}",
             fix="choose positive noise levels, for instance from 1.0 down to 0.01 in 10 levels",
         )
     if levels == 1:

@@ -16,7 +16,7 @@ from basis.core.registry import Registry
 from basis.core.sampler import State
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Mixtures to separate: ``m = g(x)`` with ``x ~ p``.
 
@@ -31,7 +31,7 @@ class Problem:
     mixing: Mixing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Separation:
     """The result of a separation.
 
@@ -98,6 +98,7 @@ class Run(Iterator[State]):
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._result: Separation | None = None
+        self._error: Exception | None = None
 
     def __next__(self) -> State:
         try:
@@ -105,13 +106,17 @@ class Run(Iterator[State]):
         except StopIteration as stop:
             self._result = self._result or stop.value
             raise StopIteration from None
+        except Exception as error:
+            self._error = error
+            raise
 
     @property
     def result(self) -> Separation:
         """The separation; what is left of the run is done first."""
         for _ in self:
             pass
-        assert self._result is not None
+        if self._result is None:
+            raise self._error or RuntimeError("the run was closed before its end")
         return self._result
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
+from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.mixings.weighted_sum import WeightedSum
 
@@ -13,9 +15,9 @@ from basis.mixings.weighted_sum import WeightedSum
 class Clipped(Mixing):
     """Sum that saturates, ``g(x) = min(max(Σ α_i x_i, low), high)`` (section 5, after Sabour et al. 2017).
 
-    Where the sum is beyond the bounds its derivative is taken as that of the unclipped sum: a pixel that must come back
-    into range is pushed there, one that is rightly saturated has no residual and stays free. The constraint g(x) = m
-    is the same.
+    Where the sum is beyond the bounds its derivative is taken as that of the unclipped sum, and the residual counts
+    from there: a pixel that must come back into range is pushed there, one that is rightly saturated has no residual
+    and stays free (a censored likelihood). The constraint g(x) = m is the same.
 
     Args:
         alphas: the K weights.
@@ -24,9 +26,16 @@ class Clipped(Mixing):
 
     def __init__(self, alphas: Sequence[float], low: float = 0.0, high: float = 1.0) -> None:
         self.sum = WeightedSum(alphas)
+        if not low < high:
+            raise UsageError(f"expected low < high, got {low} and {high}")
         self.low, self.high = low, high
         self.sources = self.sum.sources
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.sum(x)
         return s + (s.clamp(self.low, self.high) - s).detach()
+
+    def residual(self, x: Tensor, m: Tensor) -> Tensor:
+        r = m - self.sum(x)
+        r = torch.where(m <= self.low, r.clamp_max(0), r)
+        return torch.where(m >= self.high, r.clamp_min(0), r)

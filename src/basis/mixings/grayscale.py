@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,8 +23,13 @@ class Grayscale(Mixing):
 
     def __init__(self, weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3)) -> None:
         self.weights = tuple(float(weight) for weight in weights)
-        if not any(self.weights):
-            raise UsageError(f"expected one weight a channel, not all zero, got {list(self.weights)}")
+        if not any(self.weights) or not all(math.isfinite(weight) for weight in self.weights):
+            raise UsageError(f"expected one finite weight a channel, not all zero, got {list(self.weights)}")
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() < 3 or x.shape[2] != len(self.weights):
+            raise UsageError(
+                f"expected images of {len(self.weights)} channels, got {tuple(x.shape)}",
+                fix="use a prior of colour images, or one weight for each channel",
+            )
         return torch.tensordot(x.movedim(2, -1), x.new_tensor(self.weights), 1)

@@ -34,4 +34,6 @@ class WeightedSum(Mixing):
         self.sources = len(self.alphas)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] != self.sources:
+            raise UsageError(f"expected {self.sources} sources, (B, {self.sources}, ...), got {tuple(x.shape)}")
         return torch.tensordot(x.movedim(1, -1), x.new_tensor(self.alphas), 1)

@@ -43,7 +43,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, head: int = 32) -> None:
         super().__init__()
-        self.heads = max(channels // head, 1)
+        self.heads = max(n for n in range(1, max(channels // head, 1) + 1) if channels % n == 0)
         self.qkv = conv(channels, 3 * channels, 1)
         self.out = conv(channels, channels, 1)
 
@@ -77,7 +77,7 @@ class UNet(nn.Module):
     """U-Net on pixel-unshuffled images, conditioned on one number per image.
 
     Args:
-        shape: (C, H, W) of the images; H and W are multiples of ``patch · 2**(len(widths)-1)``.
+        shape: (C, H, W) of the images; they are padded to multiples of ``patch · 2**(len(widths)-1)`` inside.
         widths: feature channels of each resolution, from fine to coarse; each next one has half the resolution.
         blocks: residual blocks of each resolution, on either side.
         attention: whether each resolution has self-attention.
@@ -94,13 +94,16 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = shape
-        sides = [(height // (patch * 2**i), width // (patch * 2**i)) for i in range(len(widths))]
+        multiple = patch * 2 ** (len(widths) - 1)
+        tall, wide = (math.ceil(side / multiple) * multiple for side in (height, width))
+        top, left = (tall - height) // 2, (wide - width) // 2
+        self.margin = (left, wide - width - left, top, tall - height - top)
         self.patch = patch
         features = max(widths)
         self.register_buffer("frequencies", torch.randn(widths[0], generator=torch.Generator().manual_seed(0)))
         self.register_buffer("phases", torch.rand(widths[0], generator=torch.Generator().manual_seed(1)))
         self.embed = nn.Linear(widths[0], features, bias=False)
-        self.enter = conv(channels * patch**2 + 1, widths[0], 3)
+        self.enter = conv((channels + 1) * patch**2, widths[0], 3)
 
         def stages() -> nn.ModuleList:
             return nn.ModuleList(
@@ -111,7 +114,9 @@ class UNet(nn.Module):
         self.down, self.up = stages(), stages()
         self.coarser = nn.ModuleList(conv(a, b, 1) for a, b in pairwise(widths))
         self.finer = nn.ModuleList(conv(b, a, 1) for a, b in pairwise(widths))
-        self.places = nn.ParameterList(torch.zeros(w, *side) for w, side in zip(widths, sides, strict=True))
+        self.places = nn.ParameterList(
+            torch.zeros(size, tall // (patch * 2**i), wide // (patch * 2**i)) for i, size in enumerate(widths)
+        )
         self.leave = conv(widths[0], channels * patch**2, 3)
         self.gain = nn.Parameter(torch.zeros([]))
 
@@ -119,14 +124,16 @@ class UNet(nn.Module):
         """Map x (B, C, H, W) of unit variance and level (B,) or (1,) to (B, C, H, W)."""
         waves = math.sqrt(2) * torch.cos(2 * math.pi * (level[:, None] * self.frequencies + self.phases))
         embedding = mp_silu(self.embed(waves))
-        x = F.pixel_unshuffle(x, self.patch)
-        x = self.enter(torch.cat([x, torch.ones_like(x[:, :1])], 1).contiguous(memory_format=torch.channels_last))
-        x = x + self.places[0]
+        x = F.pad(torch.cat([x, torch.ones_like(x[:, :1])], 1), self.margin)
+        x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
+        x = self.enter(x)
+        x = x + self.places[0].to(x.dtype)
         skips = []
         for i, stage in enumerate(self.down):
             if i:
                 skips.append(x)
-                x = self.coarser[i - 1](F.avg_pool2d(x, 2) * 2) + self.places[i]
+                x = self.coarser[i - 1](F.avg_pool2d(x, 2) * 2)
+                x = x + self.places[i].to(x.dtype)
             for block in stage:
                 skips.append(x)
                 x = block(unit_pixels(x), embedding)
@@ -135,4 +142,5 @@ class UNet(nn.Module):
                 x = mp_sum(block(x, embedding), skips.pop(), 0.5)
             if i:
                 x = mp_sum(F.interpolate(self.finer[i - 1](x), scale_factor=2.0), skips.pop(), 0.5)
-        return F.pixel_shuffle(self.leave(mp_silu(x)) * self.gain, self.patch)
+        x = F.pixel_shuffle(self.leave(mp_silu(x)) * self.gain, self.patch)
+        return F.pad(x, [-side for side in self.margin])

@@ -31,7 +31,7 @@ class GaussianLikelihood(Posterior):
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         gamma = self.ratio * per_example(sigma, x)
-        residual = self.mixture - self.mixing(x)
+        residual = self.mixing.residual(x, self.mixture)
         return self.prior.score(x, sigma) + self.mixing.adjoint(x, residual) / gamma**2
 
     def curvature(self, sigma: float) -> float:

@@ -26,8 +26,10 @@ class GaussianMixture(DensityPrior):
                 f"expected {count} positive weights and covariances ({count}, {size}, {size}), got "
                 f"{tuple(weights.shape)} and {tuple(covariances.shape)}"
             )
-        super().__init__(means.shape[1:])
         variances, bases = torch.linalg.eigh(covariances.double())
+        if variances.min() < -1e-6 * variances.abs().max() or not torch.allclose(covariances, covariances.mT):
+            raise UsageError("expected symmetric positive semi-definite covariances")
+        super().__init__(means.shape[1:])
         self.register_buffer("log_weights", (weights / weights.sum()).log())
         self.register_buffer("means", means.flatten(1))
         self.register_buffer("variances", variances.clamp_min(0).float())
