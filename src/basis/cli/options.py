@@ -78,7 +78,9 @@ def hashes(names: str) -> dict[str, str | None]:
 
 def settings(steps: int | None, levels: int | None, others: list[str] | None) -> dict:
     """Return the method's settings that were given; values are JSON, or text where they are not."""
-    given = {name: value for name, value in (("steps", steps), ("levels", levels)) if value is not None}
+    given: dict[str, object] = {
+        name: value for name, value in (("steps", steps), ("levels", levels)) if value is not None
+    }
     for entry in others or []:
         name, equals, value = entry.partition("=")
         if not equals:

@@ -87,17 +87,17 @@ class Product(Prior):
             )
         shape, support = kinds.pop()
         super().__init__((len(priors), *shape), support)
-        distinct = list(dict.fromkeys(priors))
-        self.priors = nn.ModuleList(distinct)
-        self.order = [distinct.index(prior) for prior in priors]
+        self.distinct = list(dict.fromkeys(priors))
+        self.order = [self.distinct.index(prior) for prior in priors]
+        self.members = nn.ModuleList(self.distinct)  # so that `.to(device)` reaches them
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if x.shape[1] != len(self.order):
             raise UsageError(f"expected a stack of {len(self.order)} sources, (B, K, ...), got {tuple(x.shape)}")
-        if len(self.priors) == 1 and not (isinstance(sigma, Tensor) and sigma.dim()):
-            return self.priors[0].score(x.flatten(0, 1), sigma).unflatten(0, x.shape[:2])
+        if len(self.distinct) == 1 and not (isinstance(sigma, Tensor) and sigma.dim()):
+            return self.distinct[0].score(x.flatten(0, 1), sigma).unflatten(0, x.shape[:2])
         score = torch.empty_like(x)
-        for j, prior in enumerate(self.priors):
+        for j, prior in enumerate(self.distinct):
             mine = [k for k, i in enumerate(self.order) if i == j]
             flat = x[:, mine].flatten(0, 1)
             level = sigma.repeat_interleave(len(mine)) if isinstance(sigma, Tensor) and sigma.dim() else sigma
@@ -114,8 +114,8 @@ class Rescaled(Prior):
     def __init__(self, prior: Prior, scale: float, shift: float = 0.0) -> None:
         if scale <= 0:
             raise UsageError(f"scale must be positive, got {scale}")
-        support = prior.support and tuple((bound - shift) / scale for bound in prior.support)
-        super().__init__(prior.shape, support)
+        ends = prior.support
+        super().__init__(prior.shape, ends and ((ends[0] - shift) / scale, (ends[1] - shift) / scale))
         self.prior, self.scale, self.shift = prior, scale, shift
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:

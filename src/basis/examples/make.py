@@ -24,7 +24,7 @@ SHAPES = {  # polylines in pixels of a 28×28 image
     "four": [(9, 5), (8, 11), (9, 14), (14, 14), (19, 13), (19, 5), (18, 14), (17, 24)],
     "seven": [(7, 7), (13, 6), (20, 6), (18, 11), (15, 17), (13, 24)],
 }
-EXAMPLES = {  # name: drawn shapes, or seeds of samples
+EXAMPLES: dict[str, list[str | int]] = {  # name: drawn shapes, or seeds of samples
     "two-a": ["zero", "one"],
     "two-b": ["two", "seven"],
     "two-c": [0, 1],

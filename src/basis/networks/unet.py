@@ -107,8 +107,8 @@ class UNet(nn.Module):
 
         def stages() -> nn.ModuleList:
             return nn.ModuleList(
-                nn.ModuleList(Block(width, features, attention=attend) for _ in range(count))
-                for width, count, attend in zip(widths, blocks, attention, strict=True)
+                nn.ModuleList(Block(size, features, attention=attend) for _ in range(count))
+                for size, count, attend in zip(widths, blocks, attention, strict=True)
             )
 
         self.down, self.up = stages(), stages()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from basis.core.errors import UsageError
 from basis.core.prior import Prior, per_example
 from basis.networks.unet import UNet
 
@@ -39,9 +40,12 @@ class EDM(Prior):
     ) -> None:
         super().__init__(shape, support=(0.0, 1.0))
         self.mean, self.std = mean, std
-        self.network = UNet(self.shape, widths, blocks, attention, patch).to(memory_format=torch.channels_last)
+        self.network = UNet(self.shape, widths, blocks, attention, patch)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        if not isinstance(sigma, Tensor) and not sigma > 0:
+            raise UsageError(f"expected a noise level sigma > 0, got {sigma}")
         s = per_example(sigma, x)
         total = torch.sqrt(s**2 + self.std**2)
         y = x - self.mean

@@ -18,6 +18,11 @@ class GaussianMixture(DensityPrior):
         covariances: J symmetric positive semi-definite matrices over the flattened example, (J, D, D).
     """
 
+    log_weights: Tensor
+    means: Tensor
+    variances: Tensor
+    bases: Tensor
+
     def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
         weights, means, covariances = (torch.as_tensor(t, dtype=torch.float32) for t in (weights, means, covariances))
         count, size = len(means), means[0].numel()
