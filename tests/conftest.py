@@ -35,6 +35,12 @@ def tiled():
     return Tiled
 
 
+@pytest.fixture(scope="session")
+def as_sampled():
+    """Settings under which BASIS ends with the sample of the annealed posterior itself."""
+    return {"denoise": False, "project": False}
+
+
 @pytest.fixture
 def gaussian():
     """Four correlated pixels around 1/2 with standard deviation near 0.2."""

@@ -18,11 +18,11 @@ def folder(edm, arguments, tmp_path):
     return basis.save_prior(edm, arguments, tmp_path / "prior", card={"data": "none", "steps": 3})
 
 
-def refused(error, message, *arguments, remedy=True, **keywords):
+def refused(error, message, *arguments, **keywords):
     with pytest.raises(error, match=message) as caught:
         basis.load_prior(*arguments, **keywords)
     assert "\n" not in str(caught.value)
-    assert not remedy or "To fix: " in str(caught.value)
+    assert "To fix: " in str(caught.value)
 
 
 def test_round_trip(edm, folder):
@@ -108,11 +108,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_tensors_that_do_not_fit(folder, change):
     path = rewrite(folder, CHANGES[change])
-    refused(basis.DataError, r"1 tensors are missing, left over or misshapen: network.enter.weight", path, remedy=False)
-
-
-def test_tensors_that_do_not_fit_have_a_remedy(folder):
-    refused(basis.DataError, "tensors are missing", rewrite(folder, CHANGES["missing"]))
+    refused(basis.DataError, r"1 tensors are missing, left over or misshapen: network.enter.weight", path)
 
 
 def header_of(folder, **changes):
@@ -133,14 +129,12 @@ def test_broken_header(folder, kind):
         "other arguments": header_of(folder, arguments={"size": 3}),
     }[kind]
     path = rewrite(folder, header=header)
-    with pytest.raises(basis.DataError):
-        basis.load_prior(path)
+    refused(basis.DataError, f"{path.name} does not describe a prior", path)
 
 
 def test_broken_card(folder):
     (folder / CARD).write_text("{")
-    with pytest.raises(basis.DataError, match=CARD):
-        basis.load_prior(folder)
+    refused(basis.DataError, f"{CARD} is not JSON", folder)
 
 
 def test_unknown_name(monkeypatch, folder):

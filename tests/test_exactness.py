@@ -85,11 +85,11 @@ def rows(samples):
 
 
 @pytest.mark.parametrize(("case", "ratio"), [*((case, 1.0) for case in CASES), ("gaussian K=2 D=3", 0.5**0.5)])
-def test_samples_follow_the_annealed_target(case, ratio, tiled):
+def test_samples_follow_the_annealed_target(case, ratio, tiled, as_sampled):
     parts, alphas, m = CASES[case]
     sigma, eta = 0.3, 0.01  # η in units of σ²
     priors, mixture = posed(tiled, parts, m, N // 16)
-    settings = {"levels": 1, "sigma_min": sigma, "steps": 900, "delta": eta * sigma**2, "ratio": ratio}
+    settings = {"levels": 1, "sigma_min": sigma, "steps": 900, "delta": eta * sigma**2, "ratio": ratio, **as_sampled}
     found = basis.separate(mixture, priors, basis.WeightedSum(alphas), samples=16, seed=1, **settings)
     weights, means, H = exact(parts, alphas, m, sigma, ratio * sigma)
     agree(rows(found.samples), weights, means, np.linalg.inv(H))
@@ -105,11 +105,11 @@ NARROW = ([1.0], [[0.3, 0.6]], [[[1e-4, 4e-5], [4e-5, 8e-5]]])
 
 
 @pytest.mark.parametrize("alphas", [[1.0, 0.5], [1.0, 1.0], [1.0, 1.0, 1.0]])
-def test_default_settings_follow_the_discretised_law_at_every_level(alphas, tiled):
+def test_default_settings_follow_the_discretised_law_at_every_level(alphas, tiled, as_sampled):
     # The paper's settings: 100 steps are enough at each of the ten levels to forget the one before.
     parts, m = [NARROW] * len(alphas), [0.55, 0.8]
     priors, mixture = posed(tiled, parts, m, 125)
-    run = basis.stream(mixture, priors, basis.WeightedSum(alphas), samples=8, seed=2)
+    run = basis.stream(mixture, priors, basis.WeightedSum(alphas), samples=8, seed=2, **as_sampled)
     ends = [state for state in run if state.step % 100 == 0]
     assert len(ends) == 10
     for state in ends:
@@ -119,10 +119,11 @@ def test_default_settings_follow_the_discretised_law_at_every_level(alphas, tile
     assert torch.equal(run.result.samples[0], state.x)
 
 
-def test_samples_of_one_mixture_are_independent_draws():
+def test_samples_of_one_mixture_are_independent_draws(as_sampled):
     # The same law when every draw has a stream of its own, as users ask for it: samples=n.
     parts, alphas, m = [NARROW] * 2, [1.0, 0.5], [0.5, 0.8]
-    found = basis.separate(torch.tensor(m), build(NARROW), basis.WeightedSum(alphas), samples=1500, levels=1)
+    settings = {"levels": 1, **as_sampled}
+    found = basis.separate(torch.tensor(m), build(NARROW), basis.WeightedSum(alphas), samples=1500, **settings)
     weights, means, H = exact(parts, alphas, m, 0.01, 0.01)
     agree(found.samples[0].flatten(1).double().numpy(), weights, means, recursion(H[0], 2e-5)[None])
 
@@ -134,31 +135,41 @@ class WrongSign(basis.GaussianLikelihood):
         return 2 * self.prior.score(x, sigma) - super().score(x, sigma)
 
 
-@pytest.mark.parametrize(
-    ("posterior", "ratio"), [(WrongSign, 1.0), (basis.GaussianLikelihood, 0.5**0.5), (basis.GaussianLikelihood, 1.0)]
-)
-def test_the_comparison_tells_right_from_wrong(posterior, ratio):
-    # A flipped sign and the released code's factor 2 must both be caught; the right posterior passes the same check.
-    alphas, m = [1.0, 0.5], [0.5, 0.8]
-    prior = basis.Product([build(NARROW)] * 2)
-    target = posterior(prior, basis.WeightedSum(alphas), torch.tensor(m).expand(1000, -1), ratio)
-    noise = Noise(prior.shape, 3, range(1000))
-    weights, means, H = exact([NARROW] * 2, alphas, m, 0.01, 0.01)
+MUTANTS = {
+    "right": {},
+    "flipped sign": {"posterior": WrongSign},
+    "released code's factor 2": {"ratio": 0.5**0.5},
+    "likelihood × 1.15": {"ratio": 1.15**-0.5},
+    "noise × 1.05": {"temperature": 1.05**2},
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_comparison_tells_right_from_wrong(mutant, tiled):
+    # Each error must be caught by the number of samples used above; the right posterior passes the same check.
+    changes = {"posterior": basis.GaussianLikelihood, "ratio": 1.0, "temperature": 1.0, **MUTANTS[mutant]}
+    alphas = [1.0, 0.5]
+    priors, mixture = posed(tiled, [NARROW] * 2, [0.5, 0.8], N // 16)
+    prior, mixture = basis.Product(priors), mixture.expand(16, -1, -1)
+    target = changes["posterior"](prior, basis.WeightedSum(alphas), mixture, changes["ratio"])
+    noise = Noise(prior.shape, 3, range(16))
+    weights, means, H = exact([NARROW] * 2, alphas, [0.5, 0.8], 0.01, 0.01)
     covariance = recursion(H[0], 2e-5)[None]
-    *_, state = basis.AnnealedLangevin(basis.geometric(levels=1)).run(target, noise.uniform(), noise.normal)
-    x = state.x.flatten(1).double().numpy()
-    if (posterior, ratio) == (basis.GaussianLikelihood, 1.0):
+    sampler = basis.AnnealedLangevin(basis.geometric(levels=1), temperature=changes["temperature"])
+    *_, state = sampler.run(target, noise.uniform(), noise.normal)
+    x = rows(state.x[None])
+    if mutant == "right":
         agree(x, weights, means, covariance)
     else:
         with pytest.raises(AssertionError):
             agree(x, weights, means, covariance)
 
 
-def test_temperature_0_ends_at_the_posterior_mode():
+def test_temperature_0_ends_at_the_posterior_mode(as_sampled):
     parts, alphas, m = [GAUSSIAN_3D, ([1.0], [[0.9, 0.0, 0.1]], [np.eye(3) * 0.05])], [0.7, -1.2], [0.3, 0.5, -0.4]
     found = basis.separate(
         torch.tensor(m), [build(part) for part in parts], basis.WeightedSum(alphas), samples=3,
-        levels=2, sigma_min=0.2, delta=0.2 * 0.2**2, temperature=0, steps=400,
+        levels=2, sigma_min=0.2, delta=0.2 * 0.2**2, temperature=0, steps=400, **as_sampled,
     )  # fmt: skip
     mode = exact(parts, alphas, m, 0.2, 0.2)[1][0]
     np.testing.assert_allclose(found.samples[0].flatten(1), np.tile(mode, (3, 1)), atol=1e-5)

@@ -108,3 +108,14 @@ def test_shapes_must_match(shape):
             measure(torch.zeros(2, 2, 4, 4), torch.zeros(shape))
     with pytest.raises(basis.UsageError, match="got"):
         basis.psnr(torch.zeros(2, 2), torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_sources_must_be_finite(value):
+    estimate, target = stacks(9, 2, 2)
+    broken = estimate.clone()
+    broken[1, 0, 0, 0] = value
+    for measure in (basis.psnr, basis.align):
+        for pair in ((broken, target), (estimate, broken)):
+            with pytest.raises(basis.UsageError, match="NaN or infinite values.*To fix"):
+                measure(*pair)

@@ -1,4 +1,4 @@
-"""The contract of every mixing that the registry finds: adjoint, gain and projection belong to its forward map."""
+"""The contract of every mixing that the registry finds: adjoint, gain, residual and projection belong to its map."""
 
 import pytest
 import torch
@@ -96,6 +96,51 @@ def test_the_projection_meets_the_constraint(mixing, x):
     assert (mixing(mixing.project(x, m)) - m).abs().max() <= 2e-6
 
 
+def test_the_residual_points_to_the_mixture(mixing, x):
+    # Zero where the constraint is met, and of the sign and at least the size of m - g(x) where not.
+    m, g = mixing(draw(mixing, 5)), mixing(x)
+    assert not mixing.residual(x, g).any()
+    assert torch.equal(mixing.residual(x, m).sign(), (m - g).sign())
+    assert (mixing.residual(x, m).abs() >= (m - g).abs()).all()
+
+
+@pytest.mark.parametrize("mixing", LINEAR, indirect=True, ids=str)
+def test_the_residual_of_a_linear_map_is_the_difference(mixing, x):
+    m = mixing(draw(mixing, 5))
+    assert torch.equal(mixing.residual(x, m), m - mixing(x))
+
+
+def test_the_residual_of_a_saturated_sum_is_censored():
+    s, m = torch.tensor([[-0.5, 0.3, 1.5]] * 3), torch.tensor([[0.0] * 3, [0.6] * 3, [1.0] * 3])
+    expected = torch.tensor([[0.0, -0.3, -1.5], [1.1, 0.3, -0.9], [1.5, 0.7, 0.0]])
+    torch.testing.assert_close(basis.Clipped([1.0]).residual(s[:, None], m), expected)
+
+
+@pytest.mark.parametrize("support", [(0.0, 1.0), (-1.0, 2.0)])
+def test_the_projection_stays_within_the_support(mixing, x, support):
+    # The mixture of sources within the bounds can be met within the bounds; sources there already stay.
+    low, high = support
+    inside = low + (high - low) * torch.sigmoid(draw(mixing, 6))
+    m = mixing(inside)
+    found = mixing.project(x, m, support)
+    assert x.min() < low
+    assert x.max() > high
+    assert found.min() >= low
+    assert found.max() <= high
+    assert (mixing(found) - m).abs().max() <= 1e-3
+    assert torch.equal(mixing.project(inside, m, support), inside)
+
+
+def test_clamping_and_projecting_in_turn_by_hand():
+    # (1, 1.6) projects to (0.7, 1.3) and clamps to (0.7, 1), then (0.85, 1.15) to (0.85, 1), …: to (1, 1).
+    sources, m = torch.tensor([[[1.0], [1.6]]]), torch.tensor([[2.0]])
+    found = basis.WeightedSum([1.0, 1.0]).project(sources, m, (0.0, 1.0))
+    torch.testing.assert_close(found, torch.ones(1, 2, 1), atol=1e-6, rtol=0)
+    # No sources within the bounds mix to 3: the nearest that do not leave them.
+    found = basis.WeightedSum([1.0, 1.0]).project(sources, m + 1, (0.0, 1.0))
+    torch.testing.assert_close(found, torch.ones(1, 2, 1))
+
+
 @pytest.mark.parametrize("mixing", LINEAR, indirect=True, ids=str)
 def test_the_projection_is_the_nearest_point(mixing, x):
     m = mixing(draw(mixing, 5))
@@ -115,7 +160,7 @@ def test_clipped_projects_to_the_nearest_point(m):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_separating_a_saturated_sum():
+def test_separating_a_saturated_sum(as_sampled):
     # Where the truth is beyond the bound the constraint must not pull: the sum keeps its prior mean 1.3 there, as it
     # does not with the plain sum.
     means = torch.tensor([[0.7, 0.1, 0.5, 0.6]])
@@ -124,15 +169,17 @@ def test_separating_a_saturated_sum():
     truth = torch.stack([means, means.flip(1)], 1)  # sums 1.3, 0.6, 0.6, 1.3
     mixing = basis.Clipped([1.0, 1.0])
     m = mixing(truth)
-    found = basis.separate(m, [prior, other], mixing, samples=60, seed=0, levels=4)
+    settings = {"samples": 60, "levels": 4}
+    found = basis.separate(m, [prior, other], mixing, **settings, **as_sampled)
     sums = found.samples[0].sum(1).mean(0)
     torch.testing.assert_close(sums, torch.tensor([1.3, 0.6, 0.6, 1.3]), atol=0.06, rtol=0)
     error = (mixing(found.samples[0]) - m).square().mean()
     assert error < 2 * 0.01**2  # γ² at the last level, doubled at most by the step size
-    plain = basis.separate(m, [prior, other], basis.WeightedSum([1.0, 1.0]), samples=60, seed=0, levels=4)
+    plain = basis.separate(m, [prior, other], basis.WeightedSum([1.0, 1.0]), **settings, **as_sampled)
     assert (plain.samples[0].sum(1).mean(0)[[0, 3]] - 1).abs().max() < 0.02
-    exactly = basis.separate(m, [prior, other], mixing, samples=20, levels=4, project=True)
-    assert exactly.residual.max() < 1e-10
+    exactly = basis.separate(m, [prior, other], mixing, **settings)
+    assert (mixing(exactly.samples[0]) - m).abs().max() < 1e-5
+    assert (exactly.samples[0].sum(1).mean(0)[[0, 3]] > 1.2).all()
 
 
 def test_bad_arguments():
@@ -141,5 +188,19 @@ def test_bad_arguments():
             basis.WeightedSum(alphas)
         with pytest.raises(basis.UsageError, match="at least one weight, finite and not all zero"):
             basis.Clipped(alphas)
-    with pytest.raises(basis.UsageError, match="not all zero"):
-        basis.Grayscale((0, 0, 0))
+    for weights in ((0, 0, 0), (), (1.0, float("nan"), 1.0), (float("inf"),)):
+        with pytest.raises(basis.UsageError, match="one finite weight a channel, not all zero"):
+            basis.Grayscale(weights)
+    for low, high in ((1.0, 1.0), (1.0, 0.0), (float("nan"), 1.0)):
+        with pytest.raises(basis.UsageError, match="expected low < high"):
+            basis.Clipped([1.0], low, high)
+
+
+def test_sources_of_another_kind():
+    for mixing in (basis.WeightedSum([1.0, 1.0]), basis.Clipped([1.0, 1.0])):
+        for count in (1, 3):
+            with pytest.raises(basis.UsageError, match=rf"expected 2 sources.*got \(5, {count}, 3, 2, 4\)"):
+                mixing(torch.zeros(5, count, *SHAPE))
+    for shape in ((5, 1, 1, 2, 4), (5, 1, 4, 2, 4), (5, 3)):
+        with pytest.raises(basis.UsageError, match="expected images of 3 channels.*To fix"):
+            basis.Grayscale()(torch.zeros(shape))

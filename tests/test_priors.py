@@ -89,6 +89,11 @@ def test_mixture_arguments():
     for weights, covariances in [([1.0, 0.0], torch.eye(2).expand(2, 2, 2)), ([1.0, 1.0], torch.eye(2)[None])]:
         with pytest.raises(basis.UsageError, match="expected 2 positive weights and covariances"):
             basis.GaussianMixture(weights, torch.zeros(2, 2), covariances)
+    for covariance in ([[1.0, 0.0], [0.0, -0.01]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.0, 1.0]]):
+        with pytest.raises(basis.UsageError, match="symmetric positive semi-definite"):
+            basis.GaussianMixture([1.0], torch.zeros(1, 2), torch.tensor([covariance]))
+    singular = basis.GaussianMixture([1.0], torch.zeros(1, 2), torch.ones(1, 2, 2) / 3)
+    assert singular.variances.min() >= 0  # though rounding may have made it negative
 
 
 def priors_of_shape_2(mixture):

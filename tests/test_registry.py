@@ -104,7 +104,7 @@ def test_the_choice_is_gone_with_its_file():
 
 def test_a_file_without_a_class_says_so(folder):
     (folder / "helpers.py").write_text("def helper(): ...\n")
-    with pytest.raises(basis.BasisError, match="helpers"):
+    with pytest.raises(basis.UsageError, match=r"helpers\.py defines no Sampler\. To fix: derive"):
         SAMPLERS.get("helpers")
 
 

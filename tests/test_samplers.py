@@ -35,19 +35,32 @@ def test_karras_formula():
     "bad",
     [
         {"sigma_min": 0}, {"sigma_min": -0.1}, {"sigma_min": 5}, {"sigma_min": math.nan}, {"sigma_max": 0},
-        {"sigma_max": -1}, {"sigma_max": math.nan}, {"sigma_max": math.inf}, {"levels": 0}, {"levels": -3},
+        {"sigma_max": -1}, {"sigma_max": math.nan}, {"sigma_max": math.inf}, {"levels": 0}, {"levels": -3}, {"levels": 2.5},
     ],
     ids=str,
 )  # fmt: skip
 def test_bad_schedules(schedule, bad):
-    with pytest.raises(basis.UsageError, match=r"expected 0 < sigma_min <= sigma_max and levels >= 1.*To fix"):
+    with pytest.raises(basis.UsageError, match=r"expected 0 < sigma_min <= sigma_max, whole levels >= 1 .*To fix"):
         schedule(**bad)
 
 
 @pytest.mark.parametrize("rho", [0.0, math.nan])
 def test_bad_rho(rho):
-    with pytest.raises(basis.UsageError):
+    with pytest.raises(basis.UsageError, match="rho > 0.*To fix"):
         basis.karras(rho=rho)
+
+
+@pytest.mark.parametrize(
+    "sigmas", [[], [0.0], [1.0, 0.0], [-1.0], [0.1, 1.0], [1.0, 0.5, 0.5], [1.0, 0.1, 0.2]], ids=str
+)
+def test_a_sampler_needs_falling_levels(sigmas):
+    with pytest.raises(basis.UsageError, match="expected decreasing positive noise levels, got"):
+        basis.AnnealedLangevin(torch.tensor(sigmas))
+
+
+def test_a_sampler_needs_whole_steps():
+    with pytest.raises(basis.UsageError, match=r"expected a whole number of steps.*got 1\.5"):
+        basis.AnnealedLangevin(steps=1.5)
 
 
 @pytest.mark.parametrize("name", SAMPLERS.names())
@@ -103,20 +116,20 @@ def mixed(prior, alphas):
 @pytest.mark.parametrize(
     "alphas", [*([1.0] * k for k in range(1, 9)), [5.0, -3.0], [1e-3, 1e-3], [1e-3, 1.0], [30.0] * 8]
 )
-def test_defaults_are_stable(alphas, gaussian):
+def test_defaults_are_stable(alphas, gaussian, as_sampled):
     # The residual m - Σ αx has variance at most 2 γ² per pixel under an explicit step with η times curvature below 1;
     # with 16 pixels its mean stays below 5 γ². No source leaves its prior by 8 standard deviations (0.25 each).
-    found = basis.separate(mixed(gaussian, alphas), gaussian, basis.WeightedSum(alphas), seed=0)
+    found = basis.separate(mixed(gaussian, alphas), gaussian, basis.WeightedSum(alphas), seed=0, **as_sampled)
     assert (found.samples - gaussian.means.reshape(gaussian.shape)).abs().max() < 8 * 0.25
     assert found.residual.mean() < 5 * 0.01**2
 
 
-def test_an_unbounded_step_diverges_and_says_where(gaussian):
+def test_an_unbounded_step_diverges_and_says_where(gaussian, as_sampled):
     # η = σ² / 5 times the curvature 12 / σ² of the likelihood alone is 2.4 > 2.
     alphas = [1.0] * 12
     with pytest.raises(basis.DivergenceError, match=r"at level \d+ of 10 \(sigma [\d.]+\), step \d+ of 100"):
         basis.separate(mixed(gaussian, alphas), gaussian, basis.WeightedSum(alphas), stability=math.inf)
-    found = basis.separate(mixed(gaussian, alphas), gaussian, basis.WeightedSum(alphas))
+    found = basis.separate(mixed(gaussian, alphas), gaussian, basis.WeightedSum(alphas), **as_sampled)
     assert found.residual.mean() < 5 * 0.01**2
 
 

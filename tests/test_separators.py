@@ -1,6 +1,7 @@
 """Separators and the two public functions: what changes a result, what must not, and what is refused."""
 
 import inspect
+import itertools
 import math
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_the_result_fits_together(method, mixtures, gaussian):
 
 def test_one_mixture_needs_no_batch_and_numpy_will_do(method, mixtures, gaussian):
     batched = separate(mixtures[:1], gaussian, method).samples
-    for alone in (mixtures[0], mixtures[0].numpy(), mixtures[0].double(), mixtures[0].tolist()):
+    for alone in (mixtures[0], mixtures[0].numpy(), mixtures[0].double()):
         assert torch.equal(separate(alone, gaussian, method).samples, batched)
 
 
@@ -121,23 +122,41 @@ def test_a_separator_object_is_its_name_with_settings(mixtures, gaussian):
 
 
 def test_endings(mixtures, gaussian):
-    plain = separate(mixtures, gaussian, "basis")
-    projected = separate(mixtures, gaussian, "basis", project=True)
-    assert plain.residual.max() > 1e-6
-    assert projected.residual.max() < 1e-12
-    step = SUM.project(plain.sources, mixtures)
-    torch.testing.assert_close(projected.sources, step)
-    denoised = separate(mixtures, gaussian, "basis", denoise=True)
-    expected = gaussian.denoise(plain.sources.flatten(0, 1), 0.01).unflatten(0, (5, 2))
-    torch.testing.assert_close(denoised.sources, expected)
+    found, x = {}, None
+    for denoise, project in itertools.product((False, True), repeat=2):
+        run = basis.stream(mixtures, gaussian, SUM, denoise=denoise, project=project, **QUICK["basis"])
+        *_, state = run
+        assert x is None or torch.equal(state.x, x)  # an ending changes nothing on the way
+        found[denoise, project], x = run.result, state.x
+    denoised = gaussian.denoise(x.flatten(0, 1), 0.01).unflatten(0, (5, 2))
+    assert (denoised - x).abs().max() > 1e-3
+    assert torch.equal(found[False, False].sources, x)
+    torch.testing.assert_close(found[True, False].sources, denoised)
+    torch.testing.assert_close(found[False, True].sources, SUM.project(x, mixtures))
+    torch.testing.assert_close(found[True, True].sources, SUM.project(denoised, mixtures))
+    for (_, project), result in found.items():
+        assert (result.residual.max() < 1e-12) if project else (result.residual.min() > 1e-6)
+    assert torch.equal(separate(mixtures, gaussian, "basis").samples, found[True, True].samples)
 
 
-def test_results_lie_in_the_support(edm):
-    mixture = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2
-    run = basis.stream(mixture, edm, basis.WeightedSum([1.0, 1.0]), levels=1, steps=3)
+@pytest.mark.parametrize("denoise", [False, True])
+@pytest.mark.parametrize("project", [False, True])
+def test_results_lie_in_the_support(edm, denoise, project):
+    mixing = basis.WeightedSum([1.0, 1.0])
+    mixture = 2 * torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    run = basis.stream(mixture, edm, mixing, levels=1, steps=3, denoise=denoise, project=project)
     *_, state = run
     assert state.x.max() > 1
-    assert torch.equal(run.result.samples[:, 0], state.x.clamp(0, 1))
+    found = run.result
+    assert found.samples.min() >= 0
+    assert found.samples.max() <= 1
+    expected = edm.denoise(state.x.flatten(0, 1), 0.01).unflatten(0, (2, 2)) if denoise else state.x
+    if project:
+        assert found.residual.max() < 1e-10
+        # In turn, not once: clamping what one projection gives does not meet the constraint.
+        assert (mixing(mixing.project(expected, mixture).clamp(0, 1)) - mixture).abs().max() > 1e-3
+        expected = mixing.project(expected, mixture, (0, 1))
+    torch.testing.assert_close(found.sources, expected.clamp(0, 1), rtol=0, atol=1e-5)
 
 
 def test_average_by_hand(gaussian):
@@ -148,14 +167,14 @@ def test_average_by_hand(gaussian):
     torch.testing.assert_close(plain, (m / 4).expand(4, 1, 2, 2))
 
 
-def test_colorization_ends_at_the_mode():
+def test_colorization_ends_at_the_mode(as_sampled):
     # One source, three channels: the missing colours are regressed on the grey. At temperature 0 the result is the mode
     # (P + w wᵀ / γ²)⁻¹ (P μ + w m / γ²) with P = (C + σ² I)⁻¹.
     C = torch.tensor([[0.04, 0.02, 0.01], [0.02, 0.05, 0.0], [0.01, 0.0, 0.03]])
     mu, w, m, sigma = torch.tensor([0.2, 0.5, 0.7]), torch.full((3,), 1 / 3), 0.6, 0.1
     prior = basis.GaussianMixture([1.0], mu.reshape(1, 3, 1, 1), C[None])
     settings = {"levels": 1, "sigma_min": sigma, "temperature": 0, "delta": 0.5 * sigma**2, "steps": 300}
-    found = basis.separate(torch.full((1, 1, 1), m), prior, basis.Grayscale(), **settings)
+    found = basis.separate(torch.full((1, 1, 1), m), prior, basis.Grayscale(), **settings, **as_sampled)
     P = torch.linalg.inv(C + sigma**2 * torch.eye(3))
     mode = torch.linalg.solve(P + torch.outer(w, w) / sigma**2, P @ mu + w * m / sigma**2)
     torch.testing.assert_close(found.sources.flatten(), mode, rtol=0, atol=1e-5)
@@ -174,14 +193,22 @@ BAD = {
     "inf": ({"mixture": torch.full((1, 2, 2), -math.inf)}, basis.DataError, "NaN or infinite"),
     "samples": ({"samples": 0}, basis.UsageError, "samples must be at least 1, got 0"),
     "batch size": ({"batch_size": -1}, basis.UsageError, "batch_size must be at least 1, got -1"),
-    "seed": ({"seed": -1}, basis.UsageError, "seed must not be negative, got -1"),
+    "seed": ({"seed": -1}, basis.UsageError, "seed must be at least 0, got -1"),
     "method": ({"method": "bassis"}, basis.UsageError, "unknown method 'bassis'.*did you mean basis"),
     "far method": ({"method": "zzz"}, basis.UsageError, "choose one of average, basis"),
     "setting": ({"step": 5}, basis.UsageError, "unknown setting of method 'basis': 'step'.*did you mean.* steps"),
     "setting of none": ({"method": "average", "steps": 5}, basis.UsageError, "unknown setting of method 'average'"),
     "index": ({"index": [1, 2]}, basis.UsageError, "expected an index for each of 1 mixtures, got 2"),
+    "negative index": ({"index": [-1]}, basis.UsageError, "index must be at least 0, got -1"),
+    "no index": ({"index": []}, basis.UsageError, "expected an index for each of 1 mixtures, got 0"),
+    "list": ({"mixture": [[[1.0]]]}, basis.UsageError, "a mixture as a torch or numpy array, got list"),
+    "file": ({"mixture": "image.png"}, basis.UsageError, "a mixture as a torch or numpy array, got str"),
+    "prior's name": ({"prior": "mnist"}, basis.UsageError, "expected a prior or one for each.*load_prior"),
+    "no prior": ({"prior": [None, None]}, basis.UsageError, "expected a prior or one for each source, got None"),
     "steps": ({"steps": 0}, basis.UsageError, "steps >= 1"),
+    "part of a step": ({"steps": 2.5}, basis.UsageError, "whole number of steps at each level"),
     "levels": ({"levels": 0}, basis.UsageError, "levels >= 1"),
+    "grey": ({"mixing": basis.Grayscale()}, basis.UsageError, "expected images of 3 channels"),
     "ratio": ({"ratio": 0.0}, basis.UsageError, "ratio γ / σ must be positive"),
 }
 
@@ -198,11 +225,6 @@ def test_bad_input(case, gaussian):
 def test_batch_size_0(gaussian):
     with pytest.raises(basis.UsageError, match="batch_size must be at least 1"):
         basis.separate(torch.ones(1, 2, 2), gaussian, SUM, "average", batch_size=0)
-
-
-def test_negative_index(gaussian):
-    with pytest.raises(basis.UsageError):
-        basis.separate(torch.ones(1, 2, 2), gaussian, SUM, "average", index=[-1])
 
 
 def test_one_prior_a_source(gaussian):
@@ -241,5 +263,6 @@ def test_defaults_are_the_papers():
         "temperature": 1.0,
         "ratio": 1.0,
     }
+    assert defaults["denoise"] is defaults["project"] is True  # ours, see test_endings
     assert {name: defaults[name] for name in paper} == paper
     np.testing.assert_allclose(basis.BASIS().sampler.sigmas, basis.geometric(1.0, 0.01, 10))

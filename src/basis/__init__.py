@@ -14,6 +14,7 @@ from basis.core.prior import DensityPrior, Prior, Product, Rescaled
 from basis.core.sampler import Sampler, State
 from basis.core.schedule import geometric, karras
 from basis.core.separator import Run, Separation, Separator
+from basis.examples import example
 from basis.metrics.psnr import psnr
 from basis.mixings.clipped import Clipped
 from basis.mixings.grayscale import Grayscale
@@ -28,6 +29,6 @@ __version__ = "0.1.0"
 __all__ = [
     "BASIS", "AnnealedLangevin", "Average", "BasisError", "Clipped", "DataError", "DensityPrior", "DivergenceError",
     "GaussianLikelihood", "GaussianMixture", "Grayscale", "Mixing", "Posterior", "Prior", "Product", "Rescaled", "Run",
-    "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "align", "geometric", "karras",
-    "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
+    "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "align", "example", "geometric",
+    "karras", "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
 ]  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,12 +95,15 @@ def _pick(rng: np.random.Generator, pools: list[Tensor]) -> list[int]:
 def save_mixtures(mixtures: Mixtures, folder: str | Path) -> None:
     """Write `NNNNN.npz` (arrays "mixture" and "sources") for each mixture, and `mixtures.json`."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, (m, x) in enumerate(zip(mixtures.mixture.numpy(), mixtures.sources.numpy(), strict=True)):
-        with (folder / f"{i:05d}.npz").open("wb") as file:
-            np.savez_compressed(file, mixture=m, sources=x)
     info = {**mixtures.info, "n": len(mixtures.mixture), "weights": mixtures.weights}
-    write_atomically(folder / INFO, json.dumps(info).encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, (m, x) in enumerate(zip(mixtures.mixture.numpy(), mixtures.sources.numpy(), strict=True)):
+            with (folder / f"{i:05d}.npz").open("wb") as file:
+                np.savez_compressed(file, mixture=m, sources=x)
+        write_atomically(folder / INFO, json.dumps(info).encode())
+    except OSError as error:
+        raise DataError(f"cannot write into {folder} ({error.strerror})", fix="choose another folder") from error
 
 
 def load_mixtures(folder: str | Path) -> Mixtures:
@@ -110,14 +115,17 @@ def load_mixtures(folder: str | Path) -> Mixtures:
         for i in range(info["n"]):
             with np.load(folder / f"{i:05d}.npz", allow_pickle=False) as file:
                 pairs.append((torch.from_numpy(file["mixture"]), torch.from_numpy(file["sources"])))
-    except (OSError, ValueError, KeyError) as error:
+        mixture, sources = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+        weights = tuple(info["weights"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{folder} is not a folder of mixtures ({error})", fix="write one with `basis make-mixtures`"
         ) from error
-    mixture, sources = (torch.stack(parts) for parts in zip(*pairs, strict=True))
-    return Mixtures(mixture, sources, tuple(info["weights"]), info)
+    return Mixtures(mixture, sources, weights, info)
 
 
 def first(mixtures: Mixtures, n: int) -> Mixtures:
     """Return the first n mixtures."""
+    if n < 1:
+        raise UsageError(f"expected n >= 1, got {n}")
     return replace(mixtures, mixture=mixtures.mixture[:n], sources=mixtures.sources[:n])

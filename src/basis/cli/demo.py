@@ -14,12 +14,11 @@ from basis.api import stream
 from basis.cli import options as cli
 from basis.cli.separate import animate
 from basis.core.metric import align, reorder
+from basis.examples import FOLDER
 from basis.files.pictures import grid
 from basis.files.write import versions, write_separation
 from basis.metrics.psnr import psnr
 from basis.mixings.weighted_sum import WeightedSum
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def demo(
@@ -28,7 +27,7 @@ def demo(
     seed: cli.SeedOption = 0,
 ) -> None:
     """Separate the bundled examples (2, 3 and 4 overlapping digits), and show them beside the truth."""
-    problems = {path.stem: np.load(path)["sources"] for path in sorted(EXAMPLES.glob("truth/*.npz"))}
+    problems = {path.stem: np.load(path)["sources"] for path in sorted(FOLDER.glob("truth/*.npz"))}
     rows: list[list[Tensor | None]] = []
     for count in sorted({len(sources) for sources in problems.values()}):
         chosen = {name: sources for name, sources in problems.items() if len(sources) == count}

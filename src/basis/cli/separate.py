@@ -17,7 +17,7 @@ from basis.core.mixing import Mixing
 from basis.core.separator import Run, Separation
 from basis.files.pictures import frame
 from basis.files.read import IMAGES, find, read_mixture
-from basis.files.write import versions, write_separation
+from basis.files.write import fill, versions, whole_folder
 
 FRAMES = 40  # frames of an animation
 ANIMATED = 16  # mixtures of one file that are animated
@@ -71,7 +71,7 @@ def separate(
             timing = {"input": str(path), "image_is_mean": mean, "seconds": round(time.monotonic() - start, 2)}
             write(out / name, run.result, frames, {**timing, **facts})
         except (DataError, DivergenceError) as error:
-            cli.complain(error)
+            cli.complain(error if str(path) in str(error) else f"{path}: {error}")
             failed += 1
         except KeyboardInterrupt:
             cli.complain(f"stopped at {path}; what was finished before is whole in {out}")
@@ -104,7 +104,8 @@ def animate(run: Run, mixture: Tensor, mixing: Mixing, title: str) -> list[list[
 
 def write(folder: Path, result: Separation, frames: list[list[Image.Image]], facts: dict) -> None:
     """Write a file's separations: into the folder, or a folder each inside it where the file held several."""
-    for i, mixture in enumerate(result.mixture):
-        target = folder if len(result.mixture) == 1 else folder / f"{i:05d}"
-        own = {**facts, "index": i, "residual": result.residual[i].item()}
-        write_separation(target, mixture, result.samples[i], int(result.choice[i]), result.mixing, frames[i], own)
+    with whole_folder(folder) as partial:
+        for i, mixture in enumerate(result.mixture):
+            target = partial if len(result.mixture) == 1 else partial / f"{i:05d}"
+            own = {**facts, "index": i, "residual": result.residual[i].item()}
+            fill(target, mixture, result.samples[i], int(result.choice[i]), result.mixing, frames[i], own)

@@ -63,7 +63,6 @@ class MNIST(Dataset):
 
         folder = self.root / "mnist" if self.root else Path(pooch.os_cache("basis")) / "mnist"
         try:
-            pooch.retrieve(f"{URL}{name}.gz", f"md5:{MD5[name]}", name, folder, processor=pooch.Decompress(name=name))
+            return Path(pooch.create(folder, URL, registry={f"{name}.gz": None}).fetch(f"{name}.gz"))
         except Exception as error:
             raise missing("MNIST", folder, f"{name}[.gz]") from error
-        return folder / name

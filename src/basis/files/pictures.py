@@ -49,7 +49,7 @@ def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float) -> Im
         remixes: the samples mixed again, (n, C, H, W).
         total: value of the mixture that is shown white, for instance Σ α.
     """
-    labels = ["mixture", *(f"source {k + 1}" for k in range(samples.shape[1])), "re-mix", f"error ×{ERROR_SCALE}"]
+    labels = ["mixture", *(f"source {k + 1}" for k in range(samples.shape[1])), "re-mix", f"error x {ERROR_SCALE}"]
     rows = [
         [mixture / total, *x, remix / total, (mixture - remix).abs() / total * ERROR_SCALE]
         for x, remix in zip(samples, remixes, strict=True)
@@ -59,7 +59,7 @@ def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float) -> Im
 
 def frame(mixture: Tensor, x: Tensor, total: float, sigma: float) -> Image.Image:
     """Return one frame of the animation: the mixture and the sources x (K, C, H, W) as they stand at noise level σ."""
-    labels = ["mixture", *(f"source {k + 1}" for k in range(len(x) - 1)), f"σ = {sigma:.3f}"]
+    labels = ["mixture", *(f"source {k + 1}" for k in range(len(x) - 1)), f"sigma {sigma:.3f}"]
     return grid([[mixture / total, *x]], labels)
 
 

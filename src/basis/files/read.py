@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".p
 ARRAYS = {".npy", ".npz", ".pt"}
 LARGEST_ARRAY = 2**31  # bytes that an array file may unpack to
 KEY = "mixture"
+UNREADABLE = (  # what numpy and torch raise for damaged arrays
+    OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
@@ -111,9 +115,9 @@ def _array(path: Path) -> Tensor:
                 names = value.files
                 value = value[KEY if KEY in names or len(names) != 1 else names[0]]
         return torch.from_numpy(value.astype(np.float32))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(
-            f"{path} cannot be read as an array ({str(error).splitlines()[0]})",
+            f"{path} cannot be read as an array ({str(error).partition(chr(10))[0]})",
             fix=f"save one numeric array, in an .npz or a dictionary under the name '{KEY}'",
         ) from error
     except pickle.UnpicklingError as error:

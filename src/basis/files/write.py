@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import platform
 import shutil
@@ -20,6 +21,9 @@ from basis.core.errors import DataError, UsageError
 from basis.core.mixing import Mixing
 from basis.files.pictures import animation, panel
 
+RESULT = "result.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
@@ -29,36 +33,58 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into that takes the place of ``folder`` at the end; after an error nothing has changed."""
+    """Give a folder to write into that takes the place of ``folder`` at the end; after an error nothing has changed.
+
+    Only a folder of results is replaced, never one that holds something else.
+    """
+    if folder.exists() and not _replaceable(folder):
+        raise UsageError(f"{folder} exists and holds no results", fix="move it away, or choose another --out")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     except OSError as error:
-        raise UsageError(f"cannot write into {folder.parent} ({error.strerror})", fix="choose another --out") from error
+        kind = DataError if error.errno in FULL else UsageError
+        raise kind(f"cannot write into {folder.parent} ({error.strerror})", fix="choose another --out") from error
+    old = partial.with_name(f"{partial.name}.old")
     try:
         yield partial
         partial.chmod(0o755)
         if folder.exists():
-            old = folder.rename(partial.with_name(f"{partial.name}.old"))
-            partial.rename(folder)
-            shutil.rmtree(old)
-        else:
-            partial.rename(folder)
+            folder.rename(old)
+        partial.rename(folder)
     except OSError as error:
         raise DataError(
             f"cannot write {folder} ({error.strerror or error})", fix="make room, or choose --out"
         ) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for rest in (partial, old):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _replaceable(folder: Path) -> bool:
+    """Whether there is nothing in the folder but results."""
+    if not folder.is_dir():
+        return False
+    return (folder / RESULT).is_file() or all((entry / RESULT).is_file() for entry in folder.iterdir())
 
 
 def write_separation(
     folder: Path, mixture: Tensor, samples: Tensor, choice: int, mixing: Mixing, frames: list[Image.Image], facts: dict
 ) -> None:
+    """Write the files of `fill` into a folder of their own, whole or not at all."""
+    with whole_folder(folder) as partial:
+        fill(partial, mixture, samples, choice, mixing, frames, facts)
+
+
+def fill(
+    folder: Path, mixture: Tensor, samples: Tensor, choice: int, mixing: Mixing, frames: list[Image.Image], facts: dict
+) -> None:
     """Write `source_K.png`, `sources.npy`, `panel.png`, `anneal.gif` and `result.json`; `samples.npy` where n > 1.
 
     Args:
-        folder: folder to write.
+        folder: folder to write into.
         mixture: (C, H, W).
         samples: (n, K, C, H, W) in [0, 1].
         choice: the sample that stands for the mixture.
@@ -68,15 +94,15 @@ def write_separation(
     """
     sources, remixes = samples[choice], mixing(samples)
     total = mixing(torch.ones_like(samples[:1])).max().item() or 1.0
-    with whole_folder(folder) as partial:
-        for k, source in enumerate(sources, 1):
-            array = (source.cpu().numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
-            Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(partial / f"source_{k}.png")
-        np.save(partial / "sources.npy", sources.cpu().numpy())
-        if len(samples) > 1:
-            np.save(partial / "samples.npy", samples.cpu().numpy())
-        panel(mixture, samples, remixes, total).save(partial / "panel.png")
-        if frames:
-            first, options = animation(frames)
-            first.save(partial / "anneal.gif", **options)
-        (partial / "result.json").write_text(json.dumps(facts, indent=2) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, source in enumerate(sources, 1):
+        array = (source.cpu().numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
+        Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(folder / f"source_{k}.png")
+    np.save(folder / "sources.npy", sources.cpu().numpy())
+    if len(samples) > 1:
+        np.save(folder / "samples.npy", samples.cpu().numpy())
+    panel(mixture, samples, remixes, total).save(folder / "panel.png")
+    if frames:
+        first, options = animation(frames)
+        first.save(folder / "anneal.gif", **options)
+    (folder / RESULT).write_text(json.dumps(facts, indent=2) + "\n")

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import io
 import math
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from torch import Tensor, nn
 
 from basis.core.checkpoint import PRIORS, save_prior, write_atomically
 from basis.core.dataset import Dataset
-from basis.core.errors import DataError, DivergenceError
+from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.prior import Prior
 from basis.networks.magnitude import hold_weights, plain_parameters, renew_weights
 from basis.training.recipe import Noise, Recipe
 
 CHECKPOINT = "checkpoint.pt"
+SLOWER = "lower the recipe's learning_rate"
 HELD_OUT = 2_000  # images of the validation split that measure the held-out loss
 
 
@@ -70,11 +72,11 @@ def train(recipe: Recipe, data: Dataset, out: str | Path) -> Iterator[Progress]:
     accelerator = accelerate.Accelerator(mixed_precision=recipe.precision)
     torch.manual_seed(recipe.seed)
     images = data.images("train")[0]
-    prior = PRIORS.get(recipe.prior)(**recipe.arguments)
+    prior, std = _prior(recipe, tuple(images.shape[1:]))
     average = copy.deepcopy(prior).eval().requires_grad_(False).to(accelerator.device)
     if recipe.unit_weights:
         hold_weights(prior)
-    objective = Denoising(prior, recipe.arguments["std"])
+    objective = Denoising(prior, std)
     held_out = HeldOut(data.images("validation")[0], recipe.noise, accelerator.device)
     step, seconds = 0, 0.0
     model = torch.compile(objective) if recipe.compile else objective
@@ -97,10 +99,12 @@ def train(recipe: Recipe, data: Dataset, out: str | Path) -> Iterator[Progress]:
         step += 1
         _average(average, prior, step, recipe)
         if not math.isfinite(loss.item()):
-            raise DivergenceError(f"the loss is {loss.item()} at step {step}", fix="lower the recipe's learning_rate")
+            raise DivergenceError(f"the loss is {loss.item()} at step {step}", fix=SLOWER)
         measured = None
         if (step % recipe.every == 0 or step == recipe.steps) and accelerator.is_main_process:
-            measured = held_out(average, objective.std)
+            measured = held_out(average, std)
+            if not math.isfinite(measured):
+                raise DivergenceError(f"the held-out loss is {measured} at step {step}", fix=SLOWER)
             total = seconds + time.monotonic() - began
             _save(out / CHECKPOINT, prior, average, optimizer, step, total)
             save_prior(average, recipe.arguments, out, _card(recipe, step, total, measured))
@@ -125,6 +129,24 @@ class HeldOut:
         objective = Denoising(prior, std)
         parts = zip(self.x.split(100), self.sigma.split(100), self.eps.split(100), strict=True)
         return torch.cat([objective(*part) for part in parts]).mean().item()
+
+
+def _prior(recipe: Recipe, shape: tuple[int, ...]) -> tuple[Prior, float]:
+    """Return the new prior and the data's standard deviation, after checking that the recipe's arguments fit."""
+    try:
+        prior, std = PRIORS.get(recipe.prior)(**recipe.arguments), float(recipe.arguments["std"])
+    except (TypeError, KeyError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"the recipe's arguments do not suit prior '{recipe.prior}' ({error})", fix="see recipes/mnist.toml"
+        ) from error
+    if prior.shape != shape:
+        raise UsageError(
+            f"the recipe's prior has shape {prior.shape}, data set '{recipe.data}' {shape}",
+            fix=f"set shape to {[*shape]}",
+        )
+    return prior, std
 
 
 def _batch(images: Tensor, recipe: Recipe, step: int, process: int, processes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,6 +204,7 @@ def _resume(path: Path, prior: Prior, average: Prior, optimizer) -> tuple[int, f
         prior.load_state_dict(state["prior"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, KeyError, ValueError, EOFError) as error:
-        raise DataError(f"{path} does not fit this recipe ({error})", fix="train into another --out folder") from error
-    return state["step"], state["seconds"]
+        return state["step"], state["seconds"]
+    except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path} does not fit this recipe ({reason})", fix="train into another --out folder") from error

@@ -10,6 +10,11 @@ from pathlib import Path
 from basis.core.errors import DataError, UsageError, unknown
 
 
+TYPES = {"str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict}
+POSITIVE = ("steps", "batch", "learning_rate", "warmup", "ema", "clip", "every")
+PRECISIONS = ("no", "bf16", "fp16")
+
+
 @dataclass(frozen=True)
 class Noise:
     """Noise levels seen in training: ln σ ~ N(mean, std²), clamped to [min, max], σ in units of the data."""
@@ -70,14 +75,25 @@ def read_recipe(path: str | Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not TOML ({error})", fix="see recipes/mnist.toml for an example") from error
     fields = {entry.name: entry for entry in dataclasses.fields(Recipe)}
-    for key in values:
+    for key, value in values.items():
         if key not in fields:
             raise unknown(f"entry in {path}:", key, fields)
+        _check(path, key, value, str(fields[key].type))
     needed = [name for name, entry in fields.items() if entry.default is entry.default_factory is dataclasses.MISSING]
     if absent := [name for name in needed if name not in values]:
         raise UsageError(f"{path} lacks {', '.join(absent)}", fix="see recipes/mnist.toml for an example")
     noise = values.pop("noise", {})
-    for key in noise:
+    for key, value in noise.items():
         if key not in (known := {entry.name for entry in dataclasses.fields(Noise)}):
             raise unknown(f"entry in {path}: noise.", key, known)
+        _check(path, f"noise.{key}", value, "float")
     return Recipe(**values, noise=Noise(**noise))
+
+
+def _check(path: str | Path, key: str, value: object, kind: str) -> None:
+    if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise UsageError(f"{path}: expected {key} of type {kind}, got {value!r}", fix="see recipes/mnist.toml")
+    if key in POSITIVE and not value > 0:
+        raise UsageError(f"{path}: {key} must be positive, got {value}", fix="see recipes/mnist.toml")
+    if key == "precision" and value not in PRECISIONS:
+        raise unknown(f"precision in {path}:", str(value), PRECISIONS)

@@ -1,0 +1,90 @@
+"""The bundled prior, at work: its card, its invariances, and what it separates."""
+
+import hashlib
+import os
+
+import numpy as np
+import pytest
+import torch
+
+import basis
+from basis.core.checkpoint import locate, read_card
+from basis.datasets.mnist import MNIST
+from basis.mixtures import draw_mixtures
+
+SUM = basis.WeightedSum([1.0, 1.0])
+PAIRS = ["two-a", "two-b", "two-c", "two-d", "two-e"]
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return basis.load_prior("mnist")
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return torch.from_numpy(np.stack([np.load(basis.example(name))["sources"] for name in PAIRS])).float() / 255
+
+
+def test_the_card_belongs_to_the_weights():
+    path = locate("mnist")
+    card = read_card(path)
+    assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert {"summary", "command", "data", "steps", "images", "hours", "held_out_loss", "recipe"} <= card.keys()
+    assert path.stat().st_size < 10e6
+
+
+def test_a_forward_pass_is_cheap(prior):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        prior.score(torch.rand(1, 1, 28, 28), 0.1)
+    assert counter.get_total_flops() < 120e6
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.1, 1.0, 3.0])
+def test_the_denoiser_beats_the_best_linear_one_at_every_level(prior, truth, sigma):
+    x = truth.flatten(0, 1)
+    noisy = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    shrunk = 0.1307 + (noisy - 0.1307) * 0.3081**2 / (0.3081**2 + sigma**2)
+    assert (prior.denoise(noisy, sigma) - x).square().mean() < 0.7 * (shrunk - x).square().mean()
+
+
+def test_bad_noise_levels(prior):
+    for sigma in (0.0, -0.1, float("nan")):
+        with pytest.raises(basis.UsageError, match="sigma > 0"):
+            prior.score(torch.zeros(1, 1, 28, 28), sigma)
+
+
+def test_results_do_not_depend_on_batch_or_order(prior, truth):
+    mixture = SUM(truth[:3])
+    together = basis.separate(mixture, prior, SUM, seed=3).sources
+    one = basis.separate(mixture[1:2], prior, SUM, seed=3, index=[1]).sources
+    turned = basis.separate(mixture.flip(0), prior, SUM, seed=3, index=[2, 1, 0], batch_size=2).sources.flip(0)
+    assert (one - together[1:2]).abs().max() < 1e-4
+    assert (turned - together).abs().max() < 1e-4
+
+
+def test_examples_come_apart(prior, truth):
+    result = basis.separate(SUM(truth), prior, SUM, seed=0)
+    average = basis.separate(SUM(truth), prior, SUM, method="average")
+    assert (result.residual < (1 / 255) ** 2).all()
+    gain = basis.psnr(result.sources, truth) - basis.psnr(average.sources, truth)
+    assert gain.median() > 8
+    assert gain.mean() > 6
+
+
+def test_without_noise_it_gets_stuck(prior, truth):
+    # Figure 3: the same iteration at temperature 0, or at the smallest noise level alone, ends in worse places.
+    langevin = basis.psnr(basis.separate(SUM(truth), prior, SUM, seed=0, steps=50).sources, truth).mean()
+    for settings in ({"steps": 50, "temperature": 0}, {"levels": 1, "steps": 500}):
+        stuck = basis.psnr(basis.separate(SUM(truth), prior, SUM, seed=0, **settings).sources, truth).mean()
+        assert stuck < langevin - 3
+
+
+@pytest.mark.skipif("BASIS_DATA" not in os.environ, reason="needs MNIST: set BASIS_DATA to the folder of its files")
+def test_mnist_pairs_come_apart(prior):
+    pairs = draw_mixtures(MNIST(), "validation", n=12, seed=1)
+    result = basis.separate(pairs.mixture, prior, SUM, seed=0)
+    assert basis.psnr(result.sources, pairs.sources).median() > 22
+    assert (result.residual < (1 / 255) ** 2).all()
