@@ -117,5 +117,5 @@ def test_sources_must_be_finite(value):
     broken[1, 0, 0, 0] = value
     for measure in (basis.psnr, basis.align):
         for pair in ((broken, target), (estimate, broken)):
-            with pytest.raises(basis.UsageError, match="NaN or infinite values.*To fix"):
+            with pytest.raises(basis.UsageError, match=r"NaN or infinite values.*To fix"):
                 measure(*pair)

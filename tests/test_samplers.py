@@ -35,7 +35,8 @@ def test_karras_formula():
     "bad",
     [
         {"sigma_min": 0}, {"sigma_min": -0.1}, {"sigma_min": 5}, {"sigma_min": math.nan}, {"sigma_max": 0},
-        {"sigma_max": -1}, {"sigma_max": math.nan}, {"sigma_max": math.inf}, {"levels": 0}, {"levels": -3}, {"levels": 2.5},
+        {"sigma_max": -1}, {"sigma_max": math.nan}, {"sigma_max": math.inf}, {"levels": 0}, {"levels": -3},
+        {"levels": 2.5},
     ],
     ids=str,
 )  # fmt: skip
@@ -46,7 +47,7 @@ def test_bad_schedules(schedule, bad):
 
 @pytest.mark.parametrize("rho", [0.0, math.nan])
 def test_bad_rho(rho):
-    with pytest.raises(basis.UsageError, match="rho > 0.*To fix"):
+    with pytest.raises(basis.UsageError, match=r"rho > 0.*To fix"):
         basis.karras(rho=rho)
 
 

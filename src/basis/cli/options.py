@@ -43,7 +43,7 @@ def mixing(sources: int | None, weights: str | None) -> WeightedSum:
     """Return the weighted sum that --sources and --weights describe."""
     if weights is None:
         if sources is not None and sources < 1:
-            raise UsageError(f"expected at least one source, got --sources {sources}")
+            raise UsageError(f"expected at least one source, got --sources {sources}", fix="for instance --sources 2")
         return WeightedSum([1.0] * (sources or 2))
     try:
         alphas = [float(weight) for weight in weights.split(",")]

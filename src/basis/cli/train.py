@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from tqdm import tqdm
 
 from basis.cli import options as cli
 from basis.core.dataset import DATASETS
-from basis.core.errors import UsageError
+from basis.core.errors import DataError, UsageError
 
 
 def train(
@@ -50,7 +51,11 @@ def train(
         except KeyboardInterrupt:
             cli.complain(f"stopped; `basis train {recipe} --out {folder}` goes on from the last checkpoint")
             raise typer.Exit(130) from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"cannot write {folder} ({reason})", fix="make room, or choose another --out") from error
         finally:
             if log:
                 log.close()
-    typer.echo(f"{folder}: held-out loss {held_out:.4f}; separate with --prior {folder}")
+    loss = "already trained" if math.isnan(held_out) else f"held-out loss {held_out:.4f}"
+    typer.echo(f"{folder}: {loss}; separate with --prior {folder}")

@@ -32,6 +32,14 @@ def save_prior(prior: Prior, arguments: dict, folder: str | Path, card: dict | N
 
     Returns:
         The folder.
+
+    Example:
+        >>> import tempfile
+        >>> from basis.priors.edm import EDM
+        >>> arguments = dict(shape=[1, 8, 8], mean=0.3, std=0.4, widths=[8], blocks=[1], attention=[False])
+        >>> folder = save_prior(EDM(**arguments), arguments, tempfile.mkdtemp())
+        >>> load_prior(folder).shape
+        (1, 8, 8)
     """
     folder = Path(folder)
     header = json.dumps({"prior": PRIORS.name_of(type(prior)), "arguments": arguments})

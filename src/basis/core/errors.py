@@ -12,6 +12,10 @@ class BasisError(Exception):
     Args:
         message: what was expected and what came, in one line.
         fix: what to do about it, in one line.
+
+    Example:
+        >>> print(BasisError("expected a grey image, got a colour one", fix="convert it to grey"))
+        expected a grey image, got a colour one. To fix: convert it to grey
     """
 
     def __init__(self, message: str, *, fix: str = "") -> None:
@@ -19,15 +23,38 @@ class BasisError(Exception):
 
 
 class UsageError(BasisError, ValueError):
-    """An argument is not what was asked for."""
+    """An argument is not what was asked for.
+
+    Example:
+        >>> import basis
+        >>> basis.WeightedSum([])
+        Traceback (most recent call last):
+        basis.core.errors.UsageError: expected at least one weight, ...
+    """
 
 
 class DataError(BasisError):
-    """A file or an array cannot be used as it is."""
+    """A file or an array cannot be used as it is.
+
+    Example:
+        >>> import basis, torch
+        >>> basis.separate(torch.full((1, 28, 28), 255.0), basis.load_prior("mnist"), basis.WeightedSum([1, 1]))
+        Traceback (most recent call last):
+        basis.core.errors.DataError: the mixture has values from 255 to 255, expected 0 to 2. To fix: ...
+    """
 
 
 class DivergenceError(BasisError, ArithmeticError):
-    """A sampler left the finite numbers."""
+    """A sampler left the finite numbers; the message names the noise level and the step.
+
+    Example:
+        >>> import basis, torch
+        >>> prior, mixing = basis.load_prior("mnist"), basis.WeightedSum([1] * 12)
+        >>> wild = basis.BASIS(steps=200, stability=float("inf"), delta=2e-3)
+        >>> basis.separate(torch.zeros(1, 28, 28), prior, mixing, wild)
+        Traceback (most recent call last):
+        basis.core.errors.DivergenceError: the state is not finite at level 1 of 10 (sigma 1), ...
+    """
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -71,5 +71,12 @@ def align(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def reorder(estimate: Tensor, order: Tensor) -> Tensor:
-    """Return the sources (B, K, *S) in the order (B, K) that `align` found."""
+    """Return the sources (B, K, *S) in the order (B, K) that `align` found.
+
+    Example:
+        >>> target = torch.tensor([[[0.0], [0.8]]])
+        >>> mixed_up = target.flip(1)
+        >>> torch.equal(reorder(mixed_up, align(mixed_up, target)), target)
+        True
+    """
     return torch.stack([sources[index] for sources, index in zip(estimate, order, strict=True)])

@@ -18,6 +18,15 @@ class Mixing(ABC):
 
     Attributes:
         sources: number K of sources that are mixed.
+
+    Example:
+        >>> class Halves(Mixing):
+        ...     sources = 2
+        ...     def forward(self, x):
+        ...         return (x[:, 0] + x[:, 1]) / 2
+        >>> Halves().adjoint(torch.zeros(1, 2, 1), torch.ones(1, 1))
+        tensor([[[0.5000],
+                 [0.5000]]])
     """
 
     sources: int

@@ -16,6 +16,16 @@ class Posterior(Prior):
         prior: p(x) over stacks of sources, usually a `Product`.
         mixing: the map g from sources to mixture.
         mixture: the mixtures m, (B, *M).
+
+    Example:
+        >>> import torch
+        >>> from basis import GaussianMixture, WeightedSum
+        >>> class Ignorant(Posterior):
+        ...     def score(self, x, sigma):
+        ...         return self.prior.score(x, sigma)
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> Ignorant(unit, WeightedSum([1.0]), torch.zeros(1, 1)).denoise(torch.tensor([[2.0]]), 1.0)
+        tensor([[1.]])
     """
 
     def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor) -> None:

@@ -20,6 +20,13 @@ class Prior(nn.Module, ABC):
     Args:
         shape: shape S of one example, for instance (1, 28, 28).
         support: smallest and largest value that the data can take, for instance (0.0, 1.0); None for any.
+
+    Example:
+        >>> class Normal(Prior):
+        ...     def score(self, x, sigma):
+        ...         return -x / (1 + per_example(sigma, x) ** 2)
+        >>> Normal(shape=(1,)).denoise(torch.tensor([[2.0]]), 1.0)
+        tensor([[1.]])
     """
 
     def __init__(self, shape: Sequence[int], support: tuple[float, float] | None = None) -> None:
@@ -57,7 +64,15 @@ class Prior(nn.Module, ABC):
 
 
 class DensityPrior(Prior):
-    """A prior whose density can be computed; its score follows by differentiation."""
+    """A prior whose density can be computed; its score follows by differentiation.
+
+    Example:
+        >>> class Normal(DensityPrior):
+        ...     def log_prob(self, x, sigma):
+        ...         return torch.distributions.Normal(0, (1 + sigma**2) ** 0.5).log_prob(x).sum(1)
+        >>> Normal(shape=(1,)).score(torch.tensor([[2.0]]), 1.0)
+        tensor([[-1.0000]])
+    """
 
     @abstractmethod
     def log_prob(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -75,7 +90,16 @@ class Product(Prior):
     The same prior object given several times is evaluated in one call on all of its sources.
 
     Args:
-        priors: K priors of one shape.
+        priors: K priors of one shape and support.
+
+    Raises:
+        UsageError: no prior, or priors of different shapes or supports.
+
+    Example:
+        >>> from basis import load_prior
+        >>> prior = load_prior("mnist")
+        >>> Product([prior, prior]).score(torch.zeros(1, 2, 1, 28, 28), 0.5).shape
+        torch.Size([1, 2, 1, 28, 28])
     """
 
     def __init__(self, priors: Sequence[Prior]) -> None:
@@ -109,6 +133,17 @@ class Rescaled(Prior):
     """A prior over y seen as a prior over x, where ``y = scale · x + shift``: for models trained on [-1, 1], say.
 
     ``∇ log p_σ(x) = scale · ∇ log q_{scale·σ}(scale · x + shift)``.
+
+    Args:
+        prior: the prior over y.
+        scale: positive; 2 for a model of images in [-1, 1] that is to see images in [0, 1].
+        shift: -1 for the same.
+
+    Example:
+        >>> from basis import GaussianMixture
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> Rescaled(unit, scale=2.0, shift=-1.0).denoise(torch.tensor([[0.9]]), 1e4)
+        tensor([[0.5000]])
     """
 
     def __init__(self, prior: Prior, scale: float, shift: float = 0.0) -> None:

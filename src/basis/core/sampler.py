@@ -19,6 +19,10 @@ class State:
     """Where a sampler stands: x after ``step`` of ``steps``, at noise level ``sigma``, the ``level``-th of ``levels``.
 
     Counts start at 1. x has shape (N, *S) of the target.
+
+    Example:
+        >>> State(torch.zeros(1, 1), sigma=0.01, level=10, levels=10, step=1000, steps=1000).level
+        10
     """
 
     x: Tensor
@@ -35,6 +39,18 @@ class Sampler(ABC):
     Args:
         sigmas: decreasing noise levels, (L,).
         repeats: steps at each level.
+
+    Raises:
+        UsageError: levels that do not decrease or are not positive, repeats below 1.
+
+    Example:
+        >>> class Denoise(Sampler):
+        ...     def step(self, x, sigma, below, target, noise):
+        ...         return target.denoise(x, sigma)
+        >>> from basis import GaussianMixture
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> [state.x.item() for state in Denoise(torch.tensor([1.0, 0.5])).run(unit, torch.ones(1, 1), None)]
+        [0.5, 0.4000000059604645]
     """
 
     def __init__(self, sigmas: Tensor, repeats: int = 1) -> None:

@@ -13,6 +13,8 @@ from basis.core.errors import UsageError
 def geometric(sigma_max: float = 1.0, sigma_min: float = 0.01, levels: int = 10) -> Tensor:
     """Return levels in geometric progression (section 3.4; the paper's are the defaults); one level is ``sigma_min``.
 
+    Args, result and errors are those of `karras`.
+
     Example:
         >>> geometric(1.0, 0.01, 3)
         tensor([1.0000, 0.1000, 0.0100], dtype=torch.float64)
@@ -21,7 +23,23 @@ def geometric(sigma_max: float = 1.0, sigma_min: float = 0.01, levels: int = 10)
 
 
 def karras(sigma_max: float = 3.0, sigma_min: float = 0.01, levels: int = 50, rho: float = 7.0) -> Tensor:
-    """Return levels whose ρ-th roots are evenly spaced (Karras et al. 2022, equation 5); ρ = ∞ is geometric."""
+    """Return levels whose ρ-th roots are evenly spaced (Karras et al. 2022, equation 5); ρ = ∞ is geometric.
+
+    Args:
+        sigma_max, sigma_min: first and last level, positive, in units of the data.
+        levels: number L of levels.
+        rho: ρ > 0; larger puts more levels near the end.
+
+    Returns:
+        Levels, (L,), float64, decreasing.
+
+    Raises:
+        UsageError: levels that are not positive or not in order.
+
+    Example:
+        >>> karras(3.0, 0.01, 3, rho=1.0)
+        tensor([3.0000, 1.5050, 0.0100], dtype=torch.float64)
+    """
     if not (0 < sigma_min <= sigma_max < math.inf and rho > 0) or int(levels) != levels or levels < 1:
         raise UsageError(
             f"expected 0 < sigma_min <= sigma_max, whole levels >= 1 and rho > 0, got sigma_min {sigma_min}, "

@@ -40,6 +40,13 @@ class Separation:
         mixture: the mixtures, (B, *M).
         mixing: how the sources were mixed.
         choice: which sample stands for each mixture, (B,), int64.
+
+    Example:
+        >>> import basis
+        >>> mixture, mixing = torch.ones(1, 28, 28), basis.WeightedSum([1, 1])
+        >>> result = basis.separate(mixture, basis.load_prior("mnist"), mixing, "average")
+        >>> result.sources.mean().item(), result.residual
+        (0.5, tensor([0.]))
     """
 
     samples: Tensor
@@ -67,7 +74,18 @@ Stream = Generator[State, None, Separation]
 
 
 class Separator(ABC):
-    """A way to separate; constructor arguments are its configuration, and nothing is kept between calls."""
+    """A way to separate; constructor arguments are its configuration, and nothing is kept between calls.
+
+    Example:
+        >>> class Nothing(Separator):
+        ...     def stream(self, problem, noise):
+        ...         yield from ()
+        ...         return separation(problem, torch.zeros(len(problem.mixture), *problem.prior.shape))
+        >>> import basis
+        >>> mixture, mixing = torch.ones(1, 28, 28), basis.WeightedSum([1, 1])
+        >>> basis.separate(mixture, basis.load_prior("mnist"), mixing, Nothing()).residual
+        tensor([1.])
+    """
 
     @abstractmethod
     def stream(self, problem: Problem, noise: Noise) -> Stream:

@@ -34,6 +34,6 @@ def psnr(estimate: Tensor, target: Tensor) -> Tensor:
     Example:
         >>> import torch
         >>> psnr(torch.tensor([[[0.6], [0.1]]]), torch.tensor([[[0.0], [0.5]]]))
-        tensor([20.], dtype=torch.float64)
+        tensor([20.0000], dtype=torch.float64)
     """
     return PSNR()(reorder(estimate, align(estimate, target)), target)

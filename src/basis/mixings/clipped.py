@@ -22,6 +22,13 @@ class Clipped(Mixing):
     Args:
         alphas: the K weights.
         low, high: where the signal saturates.
+
+    Raises:
+        UsageError: bad weights, or low >= high.
+
+    Example:
+        >>> Clipped([1.0, 1.0])(torch.tensor([[[0.75], [0.75]]]))
+        tensor([[1.]])
     """
 
     def __init__(self, alphas: Sequence[float], low: float = 0.0, high: float = 1.0) -> None:

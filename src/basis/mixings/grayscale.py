@@ -17,6 +17,13 @@ class Grayscale(Mixing):
 
     Args:
         weights: weight of each channel; the paper's are 1/3 each.
+
+    Raises:
+        UsageError: weights that are not finite or all zero; images with another number of channels.
+
+    Example:
+        >>> Grayscale()(torch.tensor([0.0, 0.3, 0.6]).reshape(1, 1, 3, 1, 1)).item()
+        0.30000001192092896
     """
 
     sources = 1

@@ -18,6 +18,9 @@ class WeightedSum(Mixing):
     Args:
         alphas: the K weights, finite numbers, not all zero.
 
+    Raises:
+        UsageError: weights that are not so; a stack of another number of sources.
+
     Example:
         >>> import torch
         >>> WeightedSum([0.25, 0.75])(torch.tensor([[[0.0], [1.0]]]))

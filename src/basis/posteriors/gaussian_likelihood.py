@@ -20,6 +20,17 @@ class GaussianLikelihood(Posterior):
     Args:
         prior, mixing, mixture: see `Posterior`.
         ratio: γ / σ. The paper's is 1; its released code has √½ for MNIST and √⅓ for colorization.
+
+    Raises:
+        UsageError: the ratio is not positive.
+
+    Example:
+        >>> from basis import GaussianMixture, Product, WeightedSum
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> posterior = GaussianLikelihood(Product([unit, unit]), WeightedSum([1, 1]), torch.tensor([[2.0]]))
+        >>> posterior.score(torch.zeros(1, 2, 1), 1.0)
+        tensor([[[2.],
+                 [2.]]])
     """
 
     def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor, ratio: float = 1.0) -> None:

@@ -16,6 +16,14 @@ class GaussianMixture(DensityPrior):
         weights: J positive weights, normalised here.
         means: J means, (J, *S).
         covariances: J symmetric positive semi-definite matrices over the flattened example, (J, D, D).
+
+    Raises:
+        UsageError: shapes that do not fit, weights that are not positive, matrices that are not covariances.
+
+    Example:
+        >>> two = GaussianMixture(weights=[1, 3], means=[[-1.0], [1.0]], covariances=[[[0.01]], [[0.01]]])
+        >>> two.log_prob(torch.tensor([[1.0], [-1.0]]), 0.0).diff().exp()
+        tensor([0.3333])
     """
 
     log_weights: Tensor

@@ -25,6 +25,18 @@ class AnnealedLangevin(Sampler):
         temperature: τ; 1 samples, 0 ascends without noise (equation 12).
         stability: bound on η times the target's curvature. An explicit step is stable below 2, and at 1 the paper's own
             step is untouched for up to four sources of weight 1. ``math.inf`` takes η as it is.
+
+    Raises:
+        UsageError: a setting is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from basis import GaussianMixture
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> sampler = AnnealedLangevin(steps=3, temperature=0.0)  # ascent to the mode
+        >>> *_, last = sampler.run(unit, torch.ones(1, 1), noise=None)
+        >>> last.step
+        30
     """
 
     def __init__(

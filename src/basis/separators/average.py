@@ -10,7 +10,14 @@ from basis.core.separator import Problem, Separator, Stream, separation
 
 
 class Average(Separator):
-    """The smallest sources that mix to m: m / K each for a plain sum (section 5, "Average")."""
+    """The smallest sources that mix to m: m / K each for a plain sum (section 5, "Average").
+
+    Example:
+        >>> from basis import WeightedSum, load_prior, separate
+        >>> result = separate(torch.ones(1, 28, 28), load_prior("mnist"), WeightedSum([1, 1]), Average())
+        >>> result.sources.unique()
+        tensor([0.5000])
+    """
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         samples = len(noise.streams) // len(problem.mixture)

@@ -27,6 +27,16 @@ class BASIS(Separator):
         stability: bound on the step, see `AnnealedLangevin`.
         denoise: whether to end with the prior's denoised estimate at the smallest level.
         project: whether to end with the projection onto g(x) = m.
+
+    Raises:
+        UsageError: a setting is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from basis import WeightedSum, load_prior, separate
+        >>> quick = BASIS(levels=3, steps=2)
+        >>> separate(torch.ones(1, 28, 28), load_prior("mnist"), WeightedSum([1, 1]), quick).sources.shape
+        torch.Size([1, 2, 1, 28, 28])
     """
 
     def __init__(

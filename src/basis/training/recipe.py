@@ -9,7 +9,6 @@ from pathlib import Path
 
 from basis.core.errors import DataError, UsageError, unknown
 
-
 TYPES = {"str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict}
 POSITIVE = ("steps", "batch", "learning_rate", "warmup", "ema", "clip", "every")
 PRECISIONS = ("no", "bf16", "fp16")
@@ -93,7 +92,7 @@ def read_recipe(path: str | Path) -> Recipe:
 def _check(path: str | Path, key: str, value: object, kind: str) -> None:
     if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise UsageError(f"{path}: expected {key} of type {kind}, got {value!r}", fix="see recipes/mnist.toml")
-    if key in POSITIVE and not value > 0:
+    if key in POSITIVE and isinstance(value, int | float) and not value > 0:
         raise UsageError(f"{path}: {key} must be positive, got {value}", fix="see recipes/mnist.toml")
     if key == "precision" and value not in PRECISIONS:
         raise unknown(f"precision in {path}:", str(value), PRECISIONS)
