@@ -134,7 +134,7 @@ def test_broken_header(folder, kind):
 
 def test_broken_card(folder):
     (folder / CARD).write_text("{")
-    refused(basis.DataError, f"{CARD} is not JSON", folder)
+    refused(basis.DataError, f"{CARD} is not a JSON object", folder)
 
 
 def test_unknown_name(monkeypatch, folder):

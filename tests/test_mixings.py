@@ -116,9 +116,13 @@ def test_the_residual_of_a_saturated_sum_is_censored():
     torch.testing.assert_close(basis.Clipped([1.0]).residual(s[:, None], m), expected)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Clipped.forward rounds: s + (clamp(s) - s) is not the bound, hence not censored"
-)
+def test_the_likelihood_counts_the_residual(mixing, x):
+    prior = basis.Product([basis.GaussianMixture([1.0], torch.zeros(1, *SHAPE), torch.eye(24)[None])] * mixing.sources)
+    x, m = x.float(), mixing(draw(mixing, 5)).float()
+    pull = basis.GaussianLikelihood(prior, mixing, m, ratio=2.0).score(x, 0.5) - prior.score(x, 0.5)
+    torch.testing.assert_close(pull, mixing.adjoint(x, mixing.residual(x, m)), atol=1e-4, rtol=1e-4)
+
+
 def test_a_saturated_sum_is_at_its_bound_exactly():
     mixing = basis.Clipped([1.0], -0.3, 0.8)
     m = mixing(torch.linspace(0.9, 3, 500)[:, None])
@@ -214,3 +218,9 @@ def test_sources_of_another_kind():
     for shape in ((5, 1, 1, 2, 4), (5, 1, 4, 2, 4), (5, 3)):
         with pytest.raises(basis.UsageError, match=r"expected images of 3 channels.*To fix"):
             basis.Grayscale()(torch.zeros(shape))
+
+
+def test_the_correction_is_the_adjoint_of_the_residual(mixing, x):
+    m = mixing(draw(mixing, 5))
+    expected = mixing.adjoint(x, mixing.residual(x, m))
+    assert torch.allclose(mixing.correction(x, m), expected, atol=1e-6)

@@ -92,8 +92,9 @@ def test_mixture_arguments():
     for covariance in ([[1.0, 0.0], [0.0, -0.01]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.5], [0.0, 1.0]]):
         with pytest.raises(basis.UsageError, match="symmetric positive semi-definite"):
             basis.GaussianMixture([1.0], torch.zeros(1, 2), torch.tensor([covariance]))
-    singular = basis.GaussianMixture([1.0], torch.zeros(1, 2), torch.ones(1, 2, 2) / 3)
-    assert singular.variances.min() >= 0  # though rounding may have made it negative
+    rounded = torch.tensor([[1.0, 1.0 + 1e-7], [1.0 + 1e-7, 1.0]])  # singular but for the last digit
+    assert torch.linalg.eigvalsh(rounded.double()).min() < 0
+    assert basis.GaussianMixture([1.0], torch.zeros(1, 2), rounded[None]).variances.min() == 0
 
 
 def priors_of_shape_2(mixture):

@@ -191,15 +191,15 @@ BAD = {
     "empty": ({"mixture": torch.zeros(0, 1, 2, 2)}, basis.DataError, "expected a mixture of shape"),
     "nan": ({"mixture": torch.full((1, 2, 2), math.nan)}, basis.DataError, "NaN or infinite"),
     "inf": ({"mixture": torch.full((1, 2, 2), -math.inf)}, basis.DataError, "NaN or infinite"),
-    "samples": ({"samples": 0}, basis.UsageError, "samples must be at least 1, got 0"),
-    "batch size": ({"batch_size": -1}, basis.UsageError, "batch_size must be at least 1, got -1"),
-    "seed": ({"seed": -1}, basis.UsageError, "seed must be at least 0, got -1"),
+    "samples": ({"samples": 0}, basis.UsageError, "samples must be a whole number of at least 1, got 0"),
+    "batch size": ({"batch_size": -1}, basis.UsageError, "batch_size must be a whole number of at least 1, got -1"),
+    "seed": ({"seed": -1}, basis.UsageError, "seed must be a whole number of at least 0, got -1"),
     "method": ({"method": "bassis"}, basis.UsageError, "unknown method 'bassis'.*did you mean basis"),
     "far method": ({"method": "zzz"}, basis.UsageError, "choose one of average, basis"),
     "setting": ({"step": 5}, basis.UsageError, "unknown setting of method 'basis': 'step'.*did you mean.* steps"),
     "setting of none": ({"method": "average", "steps": 5}, basis.UsageError, "unknown setting of method 'average'"),
     "index": ({"index": [1, 2]}, basis.UsageError, "expected an index for each of 1 mixtures, got 2"),
-    "negative index": ({"index": [-1]}, basis.UsageError, "index must be at least 0, got -1"),
+    "negative index": ({"index": [-1]}, basis.UsageError, "index must be a whole number of at least 0, got -1"),
     "no index": ({"index": []}, basis.UsageError, "expected an index for each of 1 mixtures, got 0"),
     "list": ({"mixture": [[[1.0]]]}, basis.UsageError, "a mixture as a torch or numpy array, got list"),
     "file": ({"mixture": "image.png"}, basis.UsageError, "a mixture as a torch or numpy array, got str"),
@@ -223,7 +223,7 @@ def test_bad_input(case, gaussian):
 
 
 def test_batch_size_0(gaussian):
-    with pytest.raises(basis.UsageError, match="batch_size must be at least 1"):
+    with pytest.raises(basis.UsageError, match="batch_size must be a whole number of at least 1"):
         basis.separate(torch.ones(1, 2, 2), gaussian, SUM, "average", batch_size=0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Generator, Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -105,14 +106,16 @@ def stream(
         ("seed", seed, 0),
         ("index", min(index), 0),
     ):
-        if value < least:
-            raise UsageError(f"{name} must be at least {least}, got {value}")
+        if not isinstance(value, Integral) or value < least:
+            raise UsageError(f"{name} must be a whole number of at least {least}, got {value}")
     return Run(_batches(separator, problem, seed, samples, index, batch_size))
 
 
 def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: Mixing) -> Problem:
     """Return the problem after checking that mixture, prior and mixing fit each other; raises what `separate` does."""
-    priors = [prior] * mixing.sources if isinstance(prior, Prior) else list(prior)
+    if not isinstance(mixing, Mixing):
+        raise UsageError(f"expected a mixing, got {mixing!r}", fix="for instance basis.WeightedSum([1.0, 1.0])")
+    priors = list(prior) if isinstance(prior, list | tuple) else [prior] * mixing.sources
     if strange := [entry for entry in priors if not isinstance(entry, Prior)]:
         raise UsageError(f"expected a prior or one for each source, got {strange[0]!r}", fix="see basis.load_prior")
     if not isinstance(mixture, Tensor | np.ndarray):
@@ -159,7 +162,7 @@ def _separator(method: str | Separator, settings: dict) -> Separator:
         if settings:
             raise UsageError(f"settings {sorted(settings)} go with a method's name, not with a separator")
         return method
-    cls = SEPARATORS.get(method)
+    cls = SEPARATORS.get(str(method))
     known = list(inspect.signature(cls).parameters)
     for name in settings:
         if name not in known:

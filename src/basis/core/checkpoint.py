@@ -74,7 +74,7 @@ def load_prior(source: str | Path, device: str = "cpu", sha256: str | None = Non
     expected = sha256 or read_card(path).get("sha256")
     if expected and (actual := hashlib.sha256(path.read_bytes()).hexdigest()) != expected:
         raise DataError(
-            f"{path} has sha256 {actual[:16]}…, expected {expected[:16]}…",
+            f"{path} has sha256 {actual[:16]}…, expected {str(expected)[:16]}…",
             fix="fetch or train the file anew: it was damaged or changed since its card was written",
         )
     try:
@@ -135,9 +135,9 @@ def read_card(weights: Path) -> dict:
     if weights.name != WEIGHTS or not card.is_file():
         return {}
     try:
-        return json.loads(card.read_text())
-    except ValueError as error:
-        raise DataError(f"{card} is not JSON ({error})", fix="delete it, or write the prior anew") from error
+        return dict(json.loads(card.read_text()))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{card} is not a JSON object ({error})", fix="delete it, or write the prior anew") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -33,7 +33,7 @@ def pairwise_psnr(estimate: Tensor, target: Tensor) -> Tensor:
 
     Data in [0, 1]; estimates are clamped to it.
     """
-    if estimate.shape != target.shape or estimate.dim() < 3:
+    if estimate.shape != target.shape or estimate.dim() < 3 or not estimate.numel():
         raise UsageError(
             f"expected two stacks of sources of one shape (B, K, ...), got {tuple(estimate.shape)} and "
             f"{tuple(target.shape)}"

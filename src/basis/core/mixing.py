@@ -10,7 +10,7 @@ from torch import Tensor
 from basis.core.registry import Registry
 
 GAIN_ITERATIONS = 30
-PROJECTION_ITERATIONS = 50
+PROJECTION_ITERATIONS = 200
 
 
 class Mixing(ABC):
@@ -48,6 +48,13 @@ class Mixing(ABC):
             x = x.detach().requires_grad_()
             return torch.autograd.grad(self.forward(x), x, r)[0]
 
+    def correction(self, x: Tensor, m: Tensor) -> Tensor:
+        """Return ``J(x)ᵀ (m - g(x))``, (B, K, *S): the way in which x comes to mix to m. One pass for both factors."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            r = self.residual(x, m)
+            return -torch.autograd.grad(r, x, r.detach())[0]
+
     def gain(self, x: Tensor) -> float:
         """Return the largest eigenvalue of ``J(x) J(x)ᵀ`` at one example x, (K, *S), by power iteration.
 
@@ -70,7 +77,7 @@ class Mixing(ABC):
         One step is exact, and gives the nearest such sources, where ``J Jᵀ`` is a multiple of the identity as for a
         weighted sum. It is repeated where not, and in turn with clamping where the sources have bounds.
         """
-        gain = self.gain(x[0])
+        gain = self.gain(torch.full_like(x[0], 0.5))
         for _ in range(PROJECTION_ITERATIONS):
             r = self.residual(x, m)
             if gain == 0 or r.abs().max() <= 1e-6:

@@ -37,7 +37,7 @@ class Noise:
         samples: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.shape, self.device = tuple(shape), device
+        self.shape, self.samples, self.device = tuple(shape), samples, device
         self.streams = [
             np.random.Generator(np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(i, j))))
             for i in index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -147,7 +148,7 @@ class Rescaled(Prior):
     """
 
     def __init__(self, prior: Prior, scale: float, shift: float = 0.0) -> None:
-        if scale <= 0:
+        if not 0 < scale < math.inf:
             raise UsageError(f"scale must be positive, got {scale}")
         ends = prior.support
         super().__init__(prior.shape, ends and ((ends[0] - shift) / scale, (ends[1] - shift) / scale))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -55,9 +57,10 @@ class Sampler(ABC):
 
     def __init__(self, sigmas: Tensor, repeats: int = 1) -> None:
         self.sigmas, self.repeats = sigmas.tolist(), repeats
-        if not self.sigmas or self.sigmas[-1] <= 0 or self.sigmas != sorted(set(self.sigmas), reverse=True):
+        falling = all(above > below for above, below in pairwise([math.inf, *self.sigmas, 0.0]))
+        if not self.sigmas or not falling:
             raise UsageError(f"expected decreasing positive noise levels, got {self.sigmas}")
-        if int(repeats) != repeats or repeats < 1:
+        if not isinstance(repeats, int) or repeats < 1:
             raise UsageError(f"expected a whole number of steps at each level, at least 1, got {repeats}")
 
     @abstractmethod

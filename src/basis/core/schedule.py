@@ -40,7 +40,7 @@ def karras(sigma_max: float = 3.0, sigma_min: float = 0.01, levels: int = 50, rh
         >>> karras(3.0, 0.01, 3, rho=1.0)
         tensor([3.0000, 1.5050, 0.0100], dtype=torch.float64)
     """
-    if not (0 < sigma_min <= sigma_max < math.inf and rho > 0) or int(levels) != levels or levels < 1:
+    if not (0 < sigma_min <= sigma_max < math.inf and rho > 0 and isinstance(levels, int) and levels >= 1):
         raise UsageError(
             f"expected 0 < sigma_min <= sigma_max, whole levels >= 1 and rho > 0, got sigma_min {sigma_min}, "
             f"sigma_max {sigma_max}, levels {levels}, rho {rho}",

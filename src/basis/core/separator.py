@@ -93,7 +93,7 @@ class Separator(ABC):
 
         Args:
             problem: B mixtures with prior and mixing.
-            noise: random streams of B · n samples, each draw (B · n, K, *S); the number of samples follows from it.
+            noise: random streams of n = ``noise.samples`` samples of each mixture; a draw is (B · n, K, *S).
         """
 
 

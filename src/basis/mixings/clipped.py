@@ -40,9 +40,9 @@ class Clipped(Mixing):
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.sum(x)
-        return s + (s.clamp(self.low, self.high) - s).detach()
+        return s.clamp(self.low, self.high).detach() + (s - s.detach())
 
     def residual(self, x: Tensor, m: Tensor) -> Tensor:
-        r = m - self.sum(x)
+        r = m.clamp(self.low, self.high) - self.sum(x)
         r = torch.where(m <= self.low, r.clamp_max(0), r)
         return torch.where(m >= self.high, r.clamp_min(0), r)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,15 +37,14 @@ class GaussianLikelihood(Posterior):
 
     def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor, ratio: float = 1.0) -> None:
         super().__init__(prior, mixing, mixture)
-        if not ratio > 0:
+        if not 0 < ratio < math.inf:
             raise UsageError(f"the ratio γ / σ must be positive, got {ratio}")
         self.ratio = ratio
         self.gain = mixing.gain(torch.full(prior.shape, 0.5, dtype=mixture.dtype, device=mixture.device))
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         gamma = self.ratio * per_example(sigma, x)
-        residual = self.mixing.residual(x, self.mixture)
-        return self.prior.score(x, sigma) + self.mixing.adjoint(x, residual) / gamma**2
+        return self.prior.score(x, sigma) + self.mixing.correction(x, self.mixture) / gamma**2
 
     def curvature(self, sigma: float) -> float:
         return self.prior.curvature(sigma) + self.gain / (self.ratio * sigma) ** 2

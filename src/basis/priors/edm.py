@@ -15,8 +15,9 @@ CPU_BATCH = 32  # images
 
 
 class EDM(Prior):
-    """Score network over a continuous range of noise levels (Karras et al. 2022, "Elucidating the design space",
-    section 5 and table 1).
+    """Score network over a continuous range of noise levels, preconditioned as in EDM.
+
+    Karras et al. 2022, "Elucidating the design space of diffusion-based generative models", section 5 and table 1:
 
     ``D(x, σ) = μ + c_skip (x - μ) + c_out F(c_in (x - μ), ln σ / 4)`` and ``∇ log p_σ(x) = (D(x, σ) - x) / σ²``, where
     F sees unit variance and has a target of unit variance at every σ.

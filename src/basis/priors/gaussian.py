@@ -10,7 +10,9 @@ from basis.core.prior import DensityPrior, per_example
 
 
 class GaussianMixture(DensityPrior):
-    """Mixture of Gaussians, ``p_σ(x) = Σ_j w_j N(x; μ_j, C_j + σ² I)``; a single one is a Gaussian prior.
+    """Mixture of Gaussians, everything in closed form: ``p_σ(x) = Σ_j w_j N(x; μ_j, C_j + σ² I)``.
+
+    A single one is a Gaussian prior.
 
     Args:
         weights: J positive weights, normalised here.

@@ -47,7 +47,7 @@ class AnnealedLangevin(Sampler):
         temperature: float = 1.0,
         stability: float = 1.0,
     ) -> None:
-        if not (steps >= 1 and delta > 0 and temperature >= 0 and stability > 0):
+        if not (steps >= 1 and 0 < delta < math.inf and 0 <= temperature < math.inf and stability > 0):
             raise UsageError(
                 f"expected steps >= 1, delta > 0, temperature >= 0 and stability > 0, got steps {steps}, "
                 f"delta {delta}, temperature {temperature}, stability {stability}"

@@ -20,8 +20,7 @@ class Average(Separator):
     """
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
-        samples = len(noise.streams) // len(problem.mixture)
-        mixture = problem.mixture.repeat_interleave(samples, 0)
+        mixture = problem.mixture.repeat_interleave(noise.samples, 0)
         x = problem.mixing.project(torch.zeros(len(mixture), *problem.prior.shape).to(mixture), mixture)
         yield State(x, sigma=0.0, level=1, levels=1, step=1, steps=1)
         return separation(problem, x)

@@ -56,8 +56,7 @@ class BASIS(Separator):
         self.ratio, self.denoise, self.project = ratio, denoise, project
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
-        samples = len(noise.streams) // len(problem.mixture)
-        mixture = problem.mixture.repeat_interleave(samples, 0)
+        mixture = problem.mixture.repeat_interleave(noise.samples, 0)
         posterior = GaussianLikelihood(problem.prior, problem.mixing, mixture, self.ratio)
         low, high = problem.prior.support or (0.0, 1.0)
         x = low + (high - low) * noise.uniform()
