@@ -111,7 +111,7 @@ def test_random_damage_is_always_one_error(tmp_path):
     np.save(tmp_path / "good.npy", PIXELS / 255)
     np.savez_compressed(tmp_path / "good.npz", mixture=PIXELS / 255, other=PIXELS)
     torch.save(torch.from_numpy(PIXELS / 255), tmp_path / "good.pt")
-    refused = 0
+    errors = []
     for suffix in (".png", ".npy", ".npz", ".pt"):
         content = (tmp_path / f"good{suffix}").read_bytes()
         for trial in range(60):
@@ -124,11 +124,9 @@ def test_random_damage_is_always_one_error(tmp_path):
             try:
                 read(path)
             except basis.DataError as error:
-                refused += 1
-                assert path.name in str(error), error
-                assert "To fix: " in str(error), error
-                assert "\n" not in str(error), error
-    assert refused > 120
+                errors.append(str(error))
+    assert len(errors) > 120
+    assert not [error for error in errors if "bad." not in error or ". To fix: " not in error or "\n" in error]
 
 
 # Finding
@@ -173,12 +171,14 @@ def test_an_error_while_writing_changes_nothing(tmp_path, error, old):
     if old:
         fill(tmp_path / "x", "old")
     before = content(tmp_path)
-    with (
-        pytest.raises(basis.DataError if isinstance(error, OSError) else type(error)),
-        whole_folder(tmp_path / "x") as p,
-    ):
-        (p / "half").touch()
-        raise error
+
+    def interrupted():
+        with whole_folder(tmp_path / "x") as partial:
+            (partial / "half").touch()
+            raise error
+
+    with pytest.raises(basis.DataError if isinstance(error, OSError) else type(error)):
+        interrupted()
     assert content(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == (["x"] if old else [])
 

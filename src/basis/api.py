@@ -115,7 +115,7 @@ def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: M
     """Return the problem after checking that mixture, prior and mixing fit each other; raises what `separate` does."""
     if not isinstance(mixing, Mixing):
         raise UsageError(f"expected a mixing, got {mixing!r}", fix="for instance basis.WeightedSum([1.0, 1.0])")
-    priors = list(prior) if isinstance(prior, list | tuple) else [prior] * mixing.sources
+    priors: list = list(prior) if isinstance(prior, list | tuple) else [prior] * mixing.sources
     if strange := [entry for entry in priors if not isinstance(entry, Prior)]:
         raise UsageError(f"expected a prior or one for each source, got {strange[0]!r}", fix="see basis.load_prior")
     if not isinstance(mixture, Tensor | np.ndarray):

@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import io
 import math
-import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -205,6 +204,6 @@ def _resume(path: Path, prior: Prior, average: Prior, optimizer) -> tuple[int, f
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         return state["step"], state["seconds"]
-    except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch.load raises anything for a damaged file
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path} does not fit this recipe ({reason})", fix="train into another --out folder") from error
