@@ -107,7 +107,9 @@ def stream(
         ("index", min(index), 0),
     ):
         if not isinstance(value, Integral) or value < least:
-            raise UsageError(f"{name} must be a whole number of at least {least}, got {value}")
+            raise UsageError(
+                f"{name} must be a whole number of at least {least}, got {value}", fix=f"pass {name}={least}"
+            )
     return Run(_batches(separator, problem, seed, samples, index, batch_size))
 
 
@@ -167,7 +169,10 @@ def _separator(method: str | Separator, settings: dict) -> Separator:
     for name in settings:
         if name not in known:
             raise unknown(f"setting of method '{method}':", name, known or ["none"])
-    return cls(**settings)
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise UsageError(f"settings {settings} do not suit method '{method}' ({error})", fix="give numbers") from error
 
 
 def _batches(

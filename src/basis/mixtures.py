@@ -63,7 +63,10 @@ def draw_mixtures(
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     if sources < 2 or n < 1 or seed < 0:
-        raise UsageError(f"expected at least 2 sources, n >= 1 and seed >= 0, got {sources}, {n} and {seed}")
+        raise UsageError(
+            f"expected at least 2 sources, n >= 1 and seed >= 0, got {sources}, {n} and {seed}",
+            fix="for instance --sources 2 --n 100 --seed 0",
+        )
     mixing = WeightedSum([1.0] * sources if weights is None else weights)
     if mixing.sources != sources:
         raise UsageError(f"expected {sources} weights, got {mixing.sources}", fix="give one weight a source")
@@ -71,6 +74,8 @@ def draw_mixtures(
     everything = torch.arange(len(images))
     groups = [everything[torch.isin(labels, torch.tensor(group))] for group in data.groups]
     pools = [everything if task == "agnostic" else groups[k % len(groups)] for k in range(sources)]
+    if any(len(pool) < sum(other is pool for other in pools) for pool in pools):
+        raise DataError(f"the {split} split has too few images for mixtures of {sources}", fix="mix fewer sources")
     index = np.array([_pick(np.random.default_rng((seed, i)), pools) for i in range(n)])
     x = images[index].float() / 255
     info = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -16,15 +16,14 @@ from basis.cli import options as cli
 from basis.core.checkpoint import write_atomically
 from basis.core.dataset import DATASETS
 from basis.core.errors import DataError
-from basis.files.write import versions
-from basis.metrics.psnr import psnr
+from basis.evaluation import evaluate as measure
+from basis.files.write import to_json, versions
 from basis.mixings.weighted_sum import WeightedSum
 
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation (for tuning) or test.")]
 TaskOption = Annotated[str, typer.Option("--task", help="agnostic: any labels; split: one group of labels a source.")]
 CountOption = Annotated[int, typer.Option("--n", help="Number of mixtures.")]
 DataArgument = Annotated[str, typer.Argument(help="Data set, see `basis list`.")]
-ENOUGH = (1 / 255) ** 2  # quantisation level of 8-bit images, squared
 
 
 def make_mixtures(
@@ -66,42 +65,21 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="File for all figures.")] = None,
 ) -> None:
     """Measure the PSNR of separations against the truth (the protocol of Table 2)."""
-    if Path(data).is_dir():
-        problem = mix.load_mixtures(data)
-        if n < len(problem.mixture):
-            cli.complain(f"the first {n} of {len(problem.mixture)} mixtures; pass --n for more")
-        problem = mix.first(problem, n)
-    else:
-        mixing = cli.mixing(sources, weights)
-        loaded = DATASETS.get(data)(data_dir)
-        problem = mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas)
+    problem = _problem(data, task, sources, weights, n, split, seed, data_dir)
     mixing = WeightedSum(problem.weights)
     priors = cli.priors(prior, mixing.sources, device)
     settings = cli.settings(steps, levels, set_)
-    count = len(problem.mixture)
     start = time.monotonic()
     run = stream(problem.mixture, priors, mixing, method, seed=seed, samples=samples, batch_size=batch_size, **settings)
-    for _ in cli.watch(run, method, batches=-(-count // batch_size)):
+    for _ in cli.watch(run, method, batches=-(-len(problem.mixture) // batch_size)):
         pass
-    figures = psnr(run.result.sources.cpu(), problem.sources)
-    residual = run.result.residual.cpu()
-    error = figures.std().item() / count**0.5 if count > 1 else float("nan")
-    typer.echo(f"{method} with prior {prior} on {data}, {problem.info['split']} {problem.info['task']}, seed {seed}")
-    typer.echo(f"{'n':>6} {'mean':>7} {'± s.e.':>7} {'median':>7} {'10 %':>7} {'90 %':>7}   residual (max)")
-    low, middle, high = figures.quantile(figures.new_tensor([0.1, 0.5, 0.9])).tolist()
-    typer.echo(
-        f"{count:6d} {figures.mean():7.2f} {error:7.2f} {middle:7.2f} {low:7.2f} {high:7.2f}   "
-        f"{residual.mean():.1e} ({residual.max():.1e}) per pixel, (1/255)² is {ENOUGH:.1e}"
-    )
+    evaluation = measure(run.result, problem.sources)
+    where = f"{data}, {problem.info['split']} split, task {problem.info['task']}, {mixing.sources} sources"
+    typer.echo(f"{method} with prior {prior} on {where}, seed {seed}\n{evaluation.table()}")
     if json_file:
         facts = {
-            "n": count,
+            **evaluation.facts(),
             "seed": seed,
-            "psnr_mean": figures.mean().item(),
-            "psnr_median": middle,
-            "psnr_standard_error": error,
-            "psnr": figures.tolist(),
-            "residual": residual.tolist(),
             "mixtures": problem.info,
             "weights": problem.weights,
             "method": method,
@@ -110,10 +88,31 @@ def evaluate(
             "prior_sha256": cli.hashes(prior),
             "device": device,
             "seconds": round(time.monotonic() - start, 1),
-            "command": " ".join(["basis", *sys.argv[1:]]),
+            "command": shlex.join(["basis", *sys.argv[1:]]),
             "versions": versions(),
         }
         try:
-            write_atomically(json_file, (json.dumps(facts) + "\n").encode())
-        except OSError as problem_:
-            raise DataError(f"cannot write {json_file} ({problem_.strerror})", fix="choose another file") from problem_
+            write_atomically(json_file, to_json(facts).encode())
+        except OSError as error:
+            raise DataError(f"cannot write {json_file} ({error.strerror})", fix="choose another file") from error
+
+
+def _problem(
+    data: str,
+    task: str,
+    sources: int | None,
+    weights: str | None,
+    n: int,
+    split: str,
+    seed: int,
+    data_dir: Path | None,
+) -> mix.Mixtures:
+    """Return the first n mixtures of a folder, or n mixtures of a data set's images."""
+    if data not in DATASETS.names() and Path(data).is_dir():
+        found = mix.load_mixtures(data)
+        if n < len(found.mixture):
+            cli.complain(f"the first {n} of {len(found.mixture)} mixtures; pass --n for more")
+        return mix.first(found, n)
+    mixing = cli.mixing(sources, weights)
+    loaded = DATASETS.get(data)(data_dir)
+    return mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas)

@@ -64,8 +64,8 @@ def priors(names: str, sources: int, device: str) -> list[Prior]:
             f"got {len(parts)} priors for {sources} sources", fix="give one prior for all, or one a source"
         )
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:  # NotImplementedError is a RuntimeError
         raise UsageError(f"device '{device}' is not available here", fix="use --device cpu") from error
     loaded = {name: load_prior(name, device) for name in dict.fromkeys(parts)}
     return [loaded[name] for name in (parts if len(parts) > 1 else parts * sources)]
@@ -98,5 +98,5 @@ def watch(run: Run, title: str, batches: int = 1) -> Iterator[State]:
         for state in run:
             bar.total = state.steps * batches
             bar.update()
-            bar.set_postfix_str(f"σ = {state.sigma:.3f}", refresh=False)
+            bar.set_postfix_str(f"sigma {state.sigma:.3f}", refresh=False)
             yield state

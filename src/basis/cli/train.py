@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from tqdm import tqdm
 from basis.cli import options as cli
 from basis.core.dataset import DATASETS
 from basis.core.errors import DataError, UsageError
+
+OTHER_PROCESS = os.environ.get("RANK", "0") != "0"  # of several: the first one reports for all
 
 
 def train(
@@ -36,10 +39,14 @@ def train(
     folder = out or Path("runs") / recipe.stem
     data = DATASETS.get(plan.data)(data_dir)
     held_out = float("nan")
-    with tqdm(total=plan.steps, unit="step", desc=recipe.stem, dynamic_ncols=True, disable=None) as bar:
+    with tqdm(
+        total=plan.steps, unit="step", desc=recipe.stem, dynamic_ncols=True, disable=OTHER_PROCESS or None
+    ) as bar:
         log = None
         try:
             for progress in loop.train(plan, data, folder):
+                if OTHER_PROCESS:
+                    continue
                 log = log or SummaryWriter(folder / "log", purge_step=progress.step)
                 log.add_scalar("loss/train", progress.loss, progress.step)
                 log.add_scalar("learning_rate", progress.learning_rate, progress.step)
@@ -57,5 +64,7 @@ def train(
         finally:
             if log:
                 log.close()
+    if OTHER_PROCESS:
+        return
     loss = "already trained" if math.isnan(held_out) else f"held-out loss {held_out:.4f}"
     typer.echo(f"{folder}: {loss}; separate with --prior {folder}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import platform
 import shutil
 import tempfile
@@ -29,6 +30,16 @@ def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     python = platform.python_version()
     return {"basis": basis.__version__, "torch": torch.__version__, "numpy": np.__version__, "python": python}
+
+
+def to_json(facts: dict) -> str:
+    """Return strict JSON; numbers that it has no word for become text."""
+    finite = {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in facts.get("settings", {}).items()
+    }
+    facts = {**facts, "settings": finite} if "settings" in facts else facts
+    return json.dumps(facts, indent=2, allow_nan=False) + "\n"
 
 
 @contextmanager
@@ -105,4 +116,4 @@ def fill(
     if frames:
         first, options = animation(frames)
         first.save(folder / "anneal.gif", **options)
-    (folder / RESULT).write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / RESULT).write_text(to_json(facts))

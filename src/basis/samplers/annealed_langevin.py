@@ -50,7 +50,8 @@ class AnnealedLangevin(Sampler):
         if not (steps >= 1 and 0 < delta < math.inf and 0 <= temperature < math.inf and stability > 0):
             raise UsageError(
                 f"expected steps >= 1, delta > 0, temperature >= 0 and stability > 0, got steps {steps}, "
-                f"delta {delta}, temperature {temperature}, stability {stability}"
+                f"delta {delta}, temperature {temperature}, stability {stability}",
+                fix="the paper's are steps 100, delta 2e-5, temperature 1",
             )
         super().__init__(geometric() if sigmas is None else sigmas, steps)
         self.delta, self.temperature, self.stability = delta, temperature, stability

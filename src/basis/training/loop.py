@@ -25,6 +25,7 @@ from basis.training.recipe import Noise, Recipe
 
 CHECKPOINT = "checkpoint.pt"
 SLOWER = "lower the recipe's learning_rate"
+LENGTH = ("steps", "decay", "every")  # what may change when a run goes on
 HELD_OUT = 2_000  # images of the validation split that measure the held-out loss
 
 
@@ -81,7 +82,7 @@ def train(recipe: Recipe, data: Dataset, out: str | Path) -> Iterator[Progress]:
     model = torch.compile(objective) if recipe.compile else objective
     model, optimizer = accelerator.prepare(model, torch.optim.Adam(prior.parameters(), betas=(0.9, 0.99)))
     if (out / CHECKPOINT).exists():
-        step, seconds = _resume(out / CHECKPOINT, prior, average, optimizer)
+        step, seconds = _resume(out / CHECKPOINT, recipe, prior, average, optimizer)
     began, first = time.monotonic(), step
     while step < recipe.steps:
         rate = _learning_rate(recipe, step)
@@ -105,7 +106,7 @@ def train(recipe: Recipe, data: Dataset, out: str | Path) -> Iterator[Progress]:
             if not math.isfinite(measured):
                 raise DivergenceError(f"the held-out loss is {measured} at step {step}", fix=SLOWER)
             total = seconds + time.monotonic() - began
-            _save(out / CHECKPOINT, prior, average, optimizer, step, total)
+            _save(out / CHECKPOINT, recipe, prior, average, optimizer, step, total)
             save_prior(average, recipe.arguments, out, _card(recipe, step, total, measured))
         speed = (step - first) * recipe.batch / (time.monotonic() - began)
         yield Progress(step, recipe.steps, loss.item(), rate, speed, measured)
@@ -190,16 +191,20 @@ def _card(recipe: Recipe, step: int, seconds: float, held_out: float) -> dict:
     }
 
 
-def _save(path: Path, prior: Prior, average: Prior, optimizer, step: int, seconds: float) -> None:
+def _save(path: Path, recipe: Recipe, prior: Prior, average: Prior, optimizer, step: int, seconds: float) -> None:
     buffer = io.BytesIO()
     state = {"prior": prior.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save({**state, "step": step, "seconds": seconds}, buffer)
+    torch.save({**state, "recipe": dataclasses.asdict(recipe), "step": step, "seconds": seconds}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def _resume(path: Path, prior: Prior, average: Prior, optimizer) -> tuple[int, float]:
+def _resume(path: Path, recipe: Recipe, prior: Prior, average: Prior, optimizer) -> tuple[int, float]:
+    """Load a checkpoint of the same recipe; only its length may have changed."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        ours = dataclasses.asdict(recipe)
+        if changed := sorted(key for key in ours if ours[key] != state["recipe"][key] and key not in LENGTH):
+            raise ValueError(f"{', '.join(changed)} changed since")
         prior.load_state_dict(state["prior"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])

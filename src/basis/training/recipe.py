@@ -18,8 +18,8 @@ PRECISIONS = ("no", "bf16", "fp16")
 class Noise:
     """Noise levels seen in training: ln σ ~ N(mean, std²), clamped to [min, max], σ in units of the data."""
 
-    mean: float = -1.6
-    std: float = 1.3
+    mean: float = -1.1
+    std: float = 1.4
     min: float = 0.005
     max: float = 10.0
 
