@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from basis.core.noise import Noise
+from basis.core.sampler import State
 from basis.core.schedule import geometric
 from basis.core.separator import Problem, Separator, Stream, separation
 from basis.posteriors.gaussian_likelihood import GaussianLikelihood
@@ -62,9 +66,13 @@ class BASIS(Separator):
         x = low + (high - low) * noise.uniform()
         for state in self.sampler.run(posterior, x, noise.normal):
             yield state
+        return separation(problem, self._finish(problem, mixture, state))
+
+    @torch.no_grad()
+    def _finish(self, problem: Problem, mixture: Tensor, state: State) -> Tensor:
         x = state.x
         if self.denoise:
             x = problem.prior.denoise(x, state.sigma)
         if self.project:
             x = problem.mixing.project(x, mixture, problem.prior.support)
-        return separation(problem, x)
+        return x
