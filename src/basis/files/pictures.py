@@ -59,7 +59,7 @@ def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float) -> Im
 
 def frame(mixture: Tensor, x: Tensor, total: float, sigma: float) -> Image.Image:
     """Return one frame of the animation: the mixture and the sources x (K, C, H, W) as they stand at noise level σ."""
-    labels = ["mixture", *(f"source {k + 1}" for k in range(len(x) - 1)), f"sigma {sigma:.3f}"]
+    labels = [f"sigma {sigma:.3f}", *(f"source {k + 1}" for k in range(len(x)))]
     return grid([[mixture / total, *x]], labels)
 
 
