@@ -457,7 +457,7 @@ def test_a_prior_that_is_not_one(separate, image, out, tmp_path, prior):
 
 def test_a_folder_that_cannot_be_made(separate, image, array):
     result = separate(image, "--out", array / "out")
-    fails(result, 2, f"cannot write into {array / 'out'}", "Not a directory", "choose another --out")
+    fails(result, 2, f"cannot write into {array / 'out'}", "does not allow it", "choose another --out")
 
 
 def full(*_, **__):

@@ -17,7 +17,7 @@ from basis.core.mixing import Mixing
 from basis.core.separator import Run, Separation
 from basis.files.pictures import frame
 from basis.files.read import IMAGES, find, read_mixture
-from basis.files.write import fill, versions, whole_folder
+from basis.files.write import check_writable, fill, versions, whole_folder
 
 FRAMES = 40  # frames of an animation
 ANIMATED = 16  # mixtures of one file that are animated
@@ -61,6 +61,7 @@ def separate(
         "versions": versions(),
     }
     failed, found = 0, find(paths)
+    check_writable(out)
     for path, name in zip(found, names(found), strict=True):
         try:
             mean = weights is None and path.suffix.lower() in IMAGES

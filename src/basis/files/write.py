@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import platform
 import shutil
 import tempfile
@@ -40,6 +41,13 @@ def to_json(facts: dict) -> str:
     }
     facts = {**facts, "settings": finite} if "settings" in facts else facts
     return json.dumps(facts, indent=2, allow_nan=False) + "\n"
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `UsageError` where a folder cannot be made or written into, before work is spent on it."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write into {folder}: {nearest} does not allow it", fix="choose another --out")
 
 
 @contextmanager
