@@ -74,12 +74,11 @@ def test_examples_come_apart(prior, truth):
     assert gain.mean() > 6
 
 
-def test_without_noise_it_gets_stuck(prior, truth):
-    # Figure 3: the same iteration at temperature 0, or at the smallest noise level alone, ends in worse places.
-    langevin = basis.psnr(basis.separate(SUM(truth), prior, SUM, seed=0, steps=50).sources, truth).mean()
-    for settings in ({"steps": 50, "temperature": 0}, {"levels": 1, "steps": 500}):
-        stuck = basis.psnr(basis.separate(SUM(truth), prior, SUM, seed=0, **settings).sources, truth).mean()
-        assert stuck < langevin - 3
+def test_without_noise_conditioning_it_gets_stuck(prior, truth):
+    # Figure 3: the same number of steps at the smallest noise level alone.
+    annealed = basis.separate(SUM(truth), prior, SUM, seed=0, steps=50)
+    stuck = basis.separate(SUM(truth), prior, SUM, seed=0, levels=1, steps=500)
+    assert basis.psnr(stuck.sources, truth).mean() < basis.psnr(annealed.sources, truth).mean() - 5
 
 
 @pytest.mark.skipif("BASIS_DATA" not in os.environ, reason="needs MNIST: set BASIS_DATA to the folder of its files")
