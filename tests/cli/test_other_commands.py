@@ -1,0 +1,158 @@
+"""`basis list`, `info`, `make-mixtures` and `evaluate`."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from shared import fails
+
+import basis
+from basis.core import checkpoint
+
+# basis list, info
+
+
+def test_list(cli, prior, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PRETRAINED", Path(prior).parent)
+    monkeypatch.setattr("basis.cli.describe.PRETRAINED", Path(prior).parent)
+    out = cli("list").out
+    sections = dict(re.findall(r"^(\S.*):\n((?:  .*\n)+)", out, re.MULTILINE))
+    chosen = {kind: [line.split()[0] for line in lines.splitlines()] for kind, lines in sections.items()}
+    assert chosen["priors"] == ["tiny"]
+    assert "a prior for tests" in sections["priors"]
+    assert {"average", "basis"} <= set(chosen["methods"])
+    assert {"digits", "mnist"} <= set(chosen["data sets"])
+    for kind in ("mixings", "samplers", "posteriors", "kinds of prior", "metrics"):
+        assert all(len(line.split()) > 3 for line in sections[kind].splitlines()), kind
+
+
+def test_info(cli, prior):
+    out = cli("info", prior).out
+    assert "EDM over images of 1×8×8" in out
+    count = sum(p.numel() for p in basis.load_prior(prior).parameters())
+    assert f"parameters: {count:,}" in out
+    assert json.loads(out[out.index("{") :])["summary"] == "a prior for tests"
+    fails(cli("info", prior + "x"), 2, "unknown prior", "To fix")
+
+
+# basis make-mixtures, evaluate
+
+
+@pytest.fixture
+def evaluate(cli, prior, tmp_path):
+    """Call `basis evaluate`; return what was printed and the figures it wrote."""
+
+    def call(data, *arguments):
+        file = tmp_path / "figures.json"
+        quick = () if "average" in arguments else ("--steps", 2, "--levels", 2)
+        result = cli("evaluate", data, "--prior", prior, "--json", file, *quick, *arguments)
+        assert result.code == 0, result
+        return result, json.loads(file.read_text())
+
+    return call
+
+
+digits = pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn") and "digits"
+
+
+def test_evaluate_average_is_what_one_computes_by_hand(cli, evaluate, tmp_path):
+    assert cli("make-mixtures", digits, "--n", 6, "--seed", 4, "--out", tmp_path / "mix").code == 0
+    psnrs = []
+    for i in range(6):
+        with np.load(tmp_path / "mix" / f"{i:05d}.npz") as file:
+            error = file["sources"] - file["mixture"] / 2
+            psnrs.append(np.mean(-10 * np.log10(np.mean(error.astype(np.float64) ** 2, (1, 2, 3)))))
+    _, figures = evaluate(tmp_path / "mix", "--method", "average", "--n", 6)
+    np.testing.assert_allclose(figures["psnr"], psnrs, rtol=1e-5)
+    assert figures["psnr_mean"] == pytest.approx(np.mean(psnrs))
+    assert figures["psnr_median"] == pytest.approx(np.median(psnrs))
+    assert figures["psnr_standard_error"] == pytest.approx(np.std(psnrs, ddof=1) / np.sqrt(6))
+
+
+def test_evaluate_gives_the_same_from_a_folder_from_the_data_and_for_every_batch_size(
+    cli, evaluate, expected, tmp_path
+):
+    cli("make-mixtures", digits, "--n", 5, "--seed", 4, "--task", "split", "--out", tmp_path / "mix")
+    printed, first = evaluate(tmp_path / "mix", "--seed", 4, "--n", 5)
+    _, small = evaluate(tmp_path / "mix", "--seed", 4, "--n", 5, "--batch-size", 2)
+    _, direct = evaluate(digits, "--seed", 4, "--n", 5, "--task", "split", "--batch-size", 5)
+    for other in (small, direct):
+        np.testing.assert_allclose(other["psnr"], first["psnr"], atol=1e-4)
+    assert (first["n"], first["seed"], len(first["residual"])) == (5, 4, 5)
+    assert np.isfinite(first["psnr"]).all()
+    pairs = [np.load(tmp_path / "mix" / f"{i:05d}.npz") for i in range(5)]
+    result = expected(np.stack([pair["mixture"] for pair in pairs]), seed=4)
+    truth = torch.from_numpy(np.stack([pair["sources"] for pair in pairs]))
+    np.testing.assert_allclose(first["psnr"], basis.psnr(result.sources, truth).numpy(), atol=1e-4)
+    row = printed.out.splitlines()[-1].split()
+    shown = [first["n"], first["psnr_mean"], first["psnr_standard_error"], first["psnr_median"]]
+    assert [float(value) for value in row[:4]] == pytest.approx(shown, abs=0.0051)
+
+
+def test_evaluate_part_of_a_folder(cli, evaluate, tmp_path):
+    cli("make-mixtures", digits, "--n", 4, "--out", tmp_path / "mix")
+    _, whole = evaluate(tmp_path / "mix", "--method", "average", "--n", 4)
+    printed, part = evaluate(tmp_path / "mix", "--method", "average", "--n", 2)
+    assert part["psnr"] == whole["psnr"][:2]
+    assert printed.err == ["basis: the first 2 of 4 mixtures; pass --n for more"]
+
+
+def test_weights_reach_the_mixtures_and_the_figures(cli, evaluate, tmp_path):
+    cli("make-mixtures", digits, "--n", 2, "--weights", "0.2,0.5,0.3", "--out", tmp_path / "mix")
+    with np.load(tmp_path / "mix" / "00001.npz") as file:
+        np.testing.assert_allclose(np.tensordot([0.2, 0.5, 0.3], file["sources"], 1), file["mixture"], atol=1e-6)
+    _, figures = evaluate(tmp_path / "mix", "--n", 2, "--method", "average")
+    assert figures["weights"] == [0.2, 0.5, 0.3]
+
+
+EVALUATE = {
+    "evaluate digitz": (2, ["unknown data set 'digitz'", "did you mean digits?"]),
+    "evaluate digits --task splitt": (2, ["unknown task 'splitt'", "did you mean split?"]),
+    "evaluate digits --split tests": (2, ["unknown split 'tests'", "choose one of train, validation, test"]),
+    "evaluate digits --n 2 --method averag": (2, ["unknown method 'averag'", "did you mean average?"]),
+    "evaluate digits --n 2 --json missing/f.json": (1, ["cannot write missing/f.json", "choose another file"]),
+    "evaluate .": (1, ["is not a folder of mixtures", "`basis make-mixtures`"]),
+    "make-mixtures mnits": (2, ["unknown data set 'mnits'", "did you mean mnist"]),
+    "make-mixtures digits --task spilt": (2, ["unknown task 'spilt'", "did you mean split?"]),
+    "make-mixtures digits --out file/x": (1, ["cannot write into file/x", "choose another folder"]),
+}
+
+
+@pytest.mark.parametrize("arguments", EVALUATE)
+def test_evaluate_usage(cli, prior, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    prior = ["--prior", prior, "--steps", 1, "--levels", 2] if arguments.startswith("evaluate") else []
+    prior = prior[:2] if "averag" in arguments else prior
+    code, parts = EVALUATE[arguments]
+    fails(cli(*arguments.split(), *prior), code, *parts)
+
+
+@pytest.mark.parametrize("arguments", ["--n 0", "--n -1", "-k 1", "--seed -1"])
+@pytest.mark.parametrize("command", ["evaluate", "make-mixtures"])
+def test_mixtures_out_of_range(cli, prior, tmp_path, command, arguments):
+    extra = ["--prior", prior] if command == "evaluate" else ["--out", tmp_path / "mix"]
+    result = cli(command, digits, *arguments.split(), *extra)
+    assert (result.code, len(result.err)) == (2, 1)
+    assert "expected at least 2 sources, n >= 1 and seed >= 0" in result.err[0]
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_no_mixtures_of_a_folder(cli, prior, tmp_path, n):
+    cli("make-mixtures", digits, "--n", 2, "--out", tmp_path / "mix")
+    result = cli("evaluate", tmp_path / "mix", "--prior", prior, "--n", n)
+    assert (result.code, result.err[-1]) == (2, f"basis: expected n >= 1, got {n}")
+
+
+# The program
+
+
+def test_the_module_is_the_program():
+    run = subprocess.run([sys.executable, "-m", "basis", "--help"], capture_output=True, text=True, check=True)
+    for command in ("separate", "demo", "train", "list", "info", "make-mixtures", "evaluate"):
+        assert re.search(rf"\b{command}\b", run.stdout)
