@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from shared import MIXTURE, PIXELS, QUICK, SUM, Result, make_prior
 
 import basis
 from basis.cli import main
+from cli.shared import MIXTURE, PIXELS, QUICK, SUM, Result, make_prior
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shared import FILES, MIXTURE, PIXELS, content, fails
 
 from basis.core import checkpoint
+from cli.shared import FILES, MIXTURE, PIXELS, content, fails
 
 
 class Exploit:

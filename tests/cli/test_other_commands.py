@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from shared import fails
 
 import basis
 from basis.core import checkpoint
+from cli.shared import fails
 
 # basis list, info
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from shared import FILES, IMAGE, MIXTURE, PIXELS, QUICK, close, content, fails, make_prior
 
 import basis
 from basis.files.pictures import GAP, LABEL, TILE
+from cli.shared import FILES, IMAGE, MIXTURE, PIXELS, QUICK, close, content, fails, make_prior
 
 
 def test_an_image_is_the_mean_of_its_sources(separate, expected, image, out, prior):
