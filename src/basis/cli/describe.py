@@ -9,6 +9,7 @@ import typer
 
 from basis.core.checkpoint import PRETRAINED, PRIORS, WEIGHTS, load_prior, locate, pretrained, read_card
 from basis.core.dataset import DATASETS
+from basis.core.format import FORMATS
 from basis.core.metric import METRICS
 from basis.core.mixing import MIXINGS
 from basis.core.posterior import POSTERIORS
@@ -21,6 +22,7 @@ KINDS = {
     "samplers": SAMPLERS,
     "posteriors": POSTERIORS,
     "kinds of prior": PRIORS,
+    "formats": FORMATS,
     "data sets": DATASETS,
     "metrics": METRICS,
 }

@@ -21,6 +21,9 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, for instance recipes/mnist.toml.")],
     data_dir: cli.DataDirOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Prior folder; runs/RECIPE by default.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="PRIOR", help="Begin with the weights of this prior.")
+    ] = None,
 ) -> None:
     """Train a prior, or go on with a training that was stopped.
 
@@ -44,7 +47,7 @@ def train(
     ) as bar:
         log = None
         try:
-            for progress in loop.train(plan, data, folder):
+            for progress in loop.train(plan, data, folder, start):
                 if OTHER_PROCESS:
                     continue
                 log = log or SummaryWriter(folder / "log", purge_step=progress.step)

@@ -13,6 +13,7 @@ import safetensors
 from safetensors.torch import load_file, save
 
 from basis.core.errors import DataError, UsageError, unknown
+from basis.core.format import FORMATS
 from basis.core.prior import Prior
 from basis.core.registry import Registry
 
@@ -51,11 +52,13 @@ def save_prior(prior: Prior, arguments: dict, folder: str | Path, card: dict | N
     return folder
 
 
-def load_prior(source: str | Path, device: str = "cpu", sha256: str | None = None) -> Prior:
-    """Load a prior by bundled name, from a folder, or from a `.safetensors` file.
+def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | None = None) -> Prior:
+    """Load a prior by bundled name, from a folder or `.safetensors` file, or from a foreign format.
 
     Args:
-        source: "mnist", a folder that `save_prior` or `basis train` wrote, or its weights file.
+        source: "mnist", a folder that `save_prior`, `basis train` or `basis import` wrote, or its weights file; or
+            what a foreign format reads directly, see `basis list`: for instance "hub:google/ddpm-cifar10-32", the
+            folder of a diffusers pipeline, or a pipeline itself.
         device: where to compute, for instance "cpu" or "cuda".
         sha256: expected hash of the weights file; by default the one on the card beside it, if there is one.
 
@@ -70,6 +73,12 @@ def load_prior(source: str | Path, device: str = "cpu", sha256: str | None = Non
         >>> load_prior("mnist").shape
         (1, 28, 28)
     """
+    for name in FORMATS.names():
+        reader = FORMATS.get(name)()
+        if reader.accepts(source):
+            return reader.read(source).prior.to(device)
+    if not isinstance(source, str | Path):
+        raise UsageError(f"expected the name, folder or file of a prior, got {source!r}", fix="see basis.load_prior")
     path = locate(source)
     expected = sha256 or read_card(path).get("sha256")
     if expected and (actual := hashlib.sha256(path.read_bytes()).hexdigest()) != expected:

@@ -29,7 +29,7 @@ class Posterior(Prior):
     """
 
     def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor) -> None:
-        super().__init__(prior.shape, prior.support)
+        super().__init__(prior.shape, prior.support, prior.levels)
         self.prior, self.mixing, self.mixture = prior, mixing, mixture
 
 

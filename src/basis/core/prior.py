@@ -21,6 +21,7 @@ class Prior(nn.Module, ABC):
     Args:
         shape: shape S of one example, for instance (1, 28, 28).
         support: smallest and largest value that the data can take, for instance (0.0, 1.0); None for any.
+        levels: noise levels that the prior knows, decreasing, where it knows only some; None for any.
 
     Example:
         >>> class Normal(Prior):
@@ -30,9 +31,15 @@ class Prior(nn.Module, ABC):
         tensor([[1.]])
     """
 
-    def __init__(self, shape: Sequence[int], support: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        support: tuple[float, float] | None = None,
+        levels: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         self.shape, self.support = tuple(shape), support
+        self.levels = None if levels is None else tuple(levels)
 
     @abstractmethod
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -91,10 +98,10 @@ class Product(Prior):
     The same prior object given several times is evaluated in one call on all of its sources.
 
     Args:
-        priors: K priors of one shape and support.
+        priors: K priors of one shape and support, those with discrete noise levels all with the same.
 
     Raises:
-        UsageError: no prior, or priors of different shapes or supports.
+        UsageError: no prior, or priors of different shapes, supports or noise levels.
 
     Example:
         >>> from basis import load_prior
@@ -110,8 +117,14 @@ class Product(Prior):
                 f"the sources need priors of one shape and support, got {sorted(kinds, key=str) or 'no prior at all'}",
                 fix="choose priors of the same image size and channels, one a source",
             )
+        levels = {prior.levels for prior in priors if prior.levels}
+        if len(levels) > 1:
+            raise UsageError(
+                "the sources' priors were trained at different noise levels",
+                fix="choose priors that share their levels, or one that covers all of them",
+            )
         shape, support = kinds.pop()
-        super().__init__((len(priors), *shape), support)
+        super().__init__((len(priors), *shape), support, levels.pop() if levels else None)
         self.distinct = list(dict.fromkeys(priors))
         self.order = [self.distinct.index(prior) for prior in priors]
         self.members = nn.ModuleList(self.distinct)  # so that `.to(device)` reaches them
@@ -151,7 +164,11 @@ class Rescaled(Prior):
         if not 0 < scale < math.inf:
             raise UsageError(f"scale must be positive, got {scale}")
         ends = prior.support
-        super().__init__(prior.shape, ends and ((ends[0] - shift) / scale, (ends[1] - shift) / scale))
+        super().__init__(
+            prior.shape,
+            ends and ((ends[0] - shift) / scale, (ends[1] - shift) / scale),
+            prior.levels and [level / scale for level in prior.levels],
+        )
         self.prior, self.scale, self.shift = prior, scale, shift
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from torch import Tensor
 from basis.core.errors import DivergenceError, UsageError
 from basis.core.prior import Prior
 from basis.core.registry import Registry
+from basis.core.schedule import nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,14 @@ class Sampler(ABC):
             raise UsageError(f"expected decreasing positive noise levels, got {self.sigmas}")
         if not isinstance(repeats, int) or repeats < 1:
             raise UsageError(f"expected a whole number of steps at each level, at least 1, got {repeats}")
+
+    def on(self, levels: Sequence[float] | None) -> Self:
+        """Return this sampler with each noise level replaced by the nearest of ``levels``; itself if that is None."""
+        if levels is None:
+            return self
+        other = copy.copy(self)
+        other.sigmas = nearest(torch.tensor(self.sigmas), levels).tolist()
+        return other
 
     @abstractmethod
     def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -52,3 +53,24 @@ def karras(sigma_max: float = 3.0, sigma_min: float = 0.01, levels: int = 50, rh
     if math.isinf(rho):
         return sigma_max * (sigma_min / sigma_max) ** t
     return (sigma_max ** (1 / rho) + t * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
+
+
+def nearest(sigmas: Tensor, levels: Sequence[float] | None) -> Tensor:
+    """Return those of ``levels`` that lie nearest to the given ones on a logarithmic scale, each once.
+
+    Args:
+        sigmas: wanted levels, (L,), decreasing.
+        levels: levels that there are, decreasing, as in `Prior.levels`; None leaves the wanted ones as they are.
+
+    Returns:
+        Levels, at most (L,), float64, decreasing.
+
+    Example:
+        >>> nearest(geometric(1.0, 0.01, 3), [2.0, 0.9, 0.12, 0.07, 0.01])
+        tensor([0.9000, 0.1200, 0.0100], dtype=torch.float64)
+    """
+    if levels is None:
+        return sigmas
+    there = torch.tensor(levels, dtype=torch.float64)
+    index = (sigmas.double().log()[:, None] - there.log()).abs().argmin(1)
+    return there[index.unique()]

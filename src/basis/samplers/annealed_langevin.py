@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
@@ -46,6 +47,7 @@ class AnnealedLangevin(Sampler):
         delta: float = 2e-5,
         temperature: float = 1.0,
         stability: float = 1.0,
+        sequential: bool = False,
     ) -> None:
         if not (steps >= 1 and 0 < delta < math.inf and 0 <= temperature < math.inf and stability > 0):
             raise UsageError(
@@ -55,9 +57,15 @@ class AnnealedLangevin(Sampler):
             )
         super().__init__(geometric() if sigmas is None else sigmas, steps)
         self.delta, self.temperature, self.stability = delta, temperature, stability
+        self.sequential = sequential
 
     def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         eta = self.delta * sigma**2 / self.sigmas[-1] ** 2
         eta = min(eta, self.stability / target.curvature(sigma))
-        x = x + eta * target.score(x, sigma)
-        return x + math.sqrt(2 * eta * self.temperature) * noise() if self.temperature else x
+        diffusion = math.sqrt(2 * eta * self.temperature) * noise() if self.temperature else torch.zeros_like(x)
+        if not self.sequential:
+            return x + eta * target.score(x, sigma) + diffusion
+        x = x.clone()
+        for k in range(x.shape[1]):
+            x[:, k] += eta * target.score(x, sigma)[:, k] + diffusion[:, k]
+        return x

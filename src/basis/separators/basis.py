@@ -25,12 +25,14 @@ class BASIS(Separator):
     of it), and which is better.
 
     Args:
-        levels, sigma_max, sigma_min: geometric noise schedule, σ in units of the data.
+        levels, sigma_max, sigma_min: geometric noise schedule, σ in units of the data. With a prior of discrete levels,
+            such as an NCSN, each becomes the nearest of those.
         steps: steps T at each level.
         delta: step size δ at the smallest level.
         temperature: 1 samples, 0 ascends.
         ratio: γ / σ, see `GaussianLikelihood`.
         stability: bound on the step, see `AnnealedLangevin`.
+        sequential: whether the sources move one after another, see `AnnealedLangevin`.
         denoise: whether to end with the prior's denoised estimate at the smallest level.
         project: whether to end with the projection onto g(x) = m.
 
@@ -55,10 +57,13 @@ class BASIS(Separator):
         temperature: float = 1.0,
         ratio: float = 1.0,
         stability: float = 1.0,
+        sequential: bool = False,
         denoise: bool = True,
         project: bool = True,
     ) -> None:
-        self.sampler = AnnealedLangevin(geometric(sigma_max, sigma_min, levels), steps, delta, temperature, stability)
+        self.sampler = AnnealedLangevin(
+            geometric(sigma_max, sigma_min, levels), steps, delta, temperature, stability, sequential
+        )
         self.ratio, self.denoise, self.project = ratio, denoise, project
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
@@ -66,7 +71,7 @@ class BASIS(Separator):
         posterior = GaussianLikelihood(problem.prior, problem.mixing, mixture, self.ratio)
         low, high = problem.prior.support or (0.0, 1.0)
         x = low + (high - low) * noise.uniform()
-        for state in self.sampler.run(posterior, x, noise.normal):
+        for state in self.sampler.on(posterior.levels).run(posterior, x, noise.normal):
             yield state
         return separation(problem, self._finish(problem, mixture, state))
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from basis.core.checkpoint import PRIORS, save_prior, write_atomically
+from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior, write_atomically
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.prior import Prior
@@ -62,10 +62,11 @@ class Denoising(nn.Module):
         return weight * error.square().mean((1, 2, 3))
 
 
-def train(recipe: Recipe, data: Dataset, out: str | Path) -> Iterator[Progress]:
+def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | None = None) -> Iterator[Progress]:
     """Train a prior, yielding after every step; the result is a prior folder at ``out``, written at each checkpoint.
 
-    A run that finds ``out/checkpoint.pt`` goes on from there, with the same data and noise as an unbroken run.
+    A run that finds ``out/checkpoint.pt`` goes on from there, with the same data and noise as an unbroken run. A new
+    one begins with the weights of the prior ``start`` (bundled name, folder or file), if given, else with random ones.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,6 +74,8 @@ def train(recipe: Recipe, data: Dataset, out: str | Path) -> Iterator[Progress]:
     torch.manual_seed(recipe.seed)
     images = data.images("train")[0]
     prior, std = _prior(recipe, tuple(images.shape[1:]))
+    if start is not None:
+        _start(prior, start)
     average = copy.deepcopy(prior).eval().requires_grad_(False).to(accelerator.device)
     if recipe.unit_weights:
         hold_weights(prior)
@@ -107,7 +110,7 @@ def train(recipe: Recipe, data: Dataset, out: str | Path) -> Iterator[Progress]:
                 raise DivergenceError(f"the held-out loss is {measured} at step {step}", fix=SLOWER)
             total = seconds + time.monotonic() - began
             _save(out / CHECKPOINT, recipe, prior, average, optimizer, step, total)
-            save_prior(average, recipe.arguments, out, _card(recipe, step, total, measured))
+            save_prior(average, recipe.arguments, out, _card(recipe, start, step, total, measured))
         speed = (step - first) * recipe.batch / (time.monotonic() - began)
         yield Progress(step, recipe.steps, loss.item(), rate, speed, measured)
 
@@ -149,6 +152,18 @@ def _prior(recipe: Recipe, shape: tuple[int, ...]) -> tuple[Prior, float]:
     return prior, std
 
 
+def _start(prior: Prior, start: str | Path) -> None:
+    """Copy the weights of another prior of the same kind and size."""
+    try:
+        prior.load_state_dict(load_prior(start).state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"the weights of '{start}' do not fit the recipe's prior ({reason})",
+            fix="start from a prior that was trained with the same arguments",
+        ) from error
+
+
 def _batch(images: Tensor, recipe: Recipe, step: int, process: int, processes: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return images, noise levels and noise of one process at one step: a function of seed, step and process alone."""
     position = np.arange(step * recipe.batch, (step + 1) * recipe.batch)[process::processes]
@@ -180,9 +195,10 @@ def _average(average: Prior, prior: Prior, step: int, recipe: Recipe) -> None:
         value.lerp_(current[name], weight)
 
 
-def _card(recipe: Recipe, step: int, seconds: float, held_out: float) -> dict:
+def _card(recipe: Recipe, start: str | Path | None, step: int, seconds: float, held_out: float) -> dict:
     return {
         "recipe": dataclasses.asdict(recipe),
+        "started_from": None if start is None else read_card(locate(start)).get("sha256", str(start)),
         "steps": step,
         "images": step * recipe.batch,
         "hours": round(seconds / 3600, 2),

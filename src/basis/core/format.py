@@ -1,0 +1,56 @@
+"""Foreign formats: checkpoints that other programs wrote, read as priors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from basis.core.prior import Prior
+from basis.core.registry import Registry
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A prior that was read from a foreign format, with what `save_prior` needs to store it as ours.
+
+    Attributes:
+        prior: in evaluation mode, on the CPU.
+        arguments: keyword arguments of its class that build it, JSON values.
+        card: what the checkpoint says of itself.
+    """
+
+    prior: Prior
+    arguments: dict
+    card: dict = field(default_factory=dict)
+
+
+class Format(ABC):
+    """A checkpoint format of another program.
+
+    Example:
+        >>> from basis.priors.gaussian import GaussianMixture
+        >>> class Text(Format):
+        ...     def accepts(self, source):
+        ...         return str(source).endswith(".txt")
+        ...     def read(self, source):
+        ...         arguments = dict(weights=[1.0], means=[[0.5]], covariances=[[[1.0]]])
+        ...         return Foreign(GaussianMixture(**arguments), arguments)
+        >>> Text().read("unit.txt").prior.shape
+        (1,)
+    """
+
+    @abstractmethod
+    def accepts(self, source: object) -> bool:
+        """Return whether `load_prior` should read the source (path, "hub:…" or object) directly; judged cheaply."""
+
+    @abstractmethod
+    def read(self, source, **settings) -> Foreign:
+        """Return the prior; settings say what the checkpoint does not.
+
+        Raises:
+            DataError: the source is not of this format, or damaged; lists what is missing, left over or misshapen.
+            UsageError: a setting is not as described.
+        """
+
+
+FORMATS = Registry("format", "basis.formats", Format)
