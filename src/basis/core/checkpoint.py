@@ -79,28 +79,9 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
             return reader.read(source).prior.to(device)
     if not isinstance(source, str | Path):
         raise UsageError(f"expected the name, folder or file of a prior, got {source!r}", fix="see basis.load_prior")
-    path = locate(source)
-    expected = sha256 or read_card(path).get("sha256")
-    if expected and (actual := hashlib.sha256(path.read_bytes()).hexdigest()) != expected:
-        raise DataError(
-            f"{path} has sha256 {actual[:16]}…, expected {str(expected)[:16]}…",
-            fix="fetch or train the file anew: it was damaged or changed since its card was written",
-        )
+    path, config = open_weights(source, sha256)
+    tensors = load_file(path)
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get(HEADER)
-        tensors = load_file(path)
-    except safetensors.SafetensorError as error:
-        raise DataError(
-            f"{path} is not a safetensors file ({error})", fix="give a folder or file that `basis train` wrote"
-        ) from error
-    if header is None:
-        raise DataError(
-            f"{path} holds tensors but does not say which prior they belong to",
-            fix="write it with basis.save_prior, which stores the class and its arguments",
-        )
-    try:
-        config = json.loads(header)
         prior = PRIORS.get(config["prior"])(**config["arguments"])
     except UsageError:
         raise
@@ -116,6 +97,42 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
         )
     prior.load_state_dict(tensors)
     return prior.eval().requires_grad_(False).to(device)
+
+
+def open_weights(source: str | Path, sha256: str | None = None) -> tuple[Path, dict]:
+    """Return the weights file of a prior and what its header says: the class's name and arguments.
+
+    Args and errors are those of `load_prior`, for priors in our own format.
+    """
+    path = locate(source)
+    expected = sha256 or read_card(path).get("sha256")
+    if expected and (actual := sha256_of(path)) != expected:
+        raise DataError(
+            f"{path} has sha256 {actual[:16]}…, expected {str(expected)[:16]}…",
+            fix="fetch or train the file anew: it was damaged or changed since its card was written",
+        )
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get(HEADER)
+    except safetensors.SafetensorError as error:
+        raise DataError(
+            f"{path} is not a safetensors file ({error})", fix="give a folder or file that `basis train` wrote"
+        ) from error
+    if header is None:
+        raise DataError(
+            f"{path} holds tensors but does not say which prior they belong to",
+            fix="write it with basis.save_prior, which stores the class and its arguments",
+        )
+    try:
+        return path, dict(json.loads(header))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} does not describe a prior ({error})", fix="write it with basis.save_prior") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file, read in parts: a prior of ten flows has gigabytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def locate(source: str | Path) -> Path:

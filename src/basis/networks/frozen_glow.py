@@ -1,0 +1,161 @@
+"""Glow with fixed weights: what depends on them alone is prepared, for fast gradients and for the inverse.
+
+Actnorm and 1×1 convolution become one matrix, actnorms go into the convolutions before them, the border channel's
+contribution becomes a map added to the output, and all log-determinants of matrices one number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from basis.networks.glow import GlowNetwork, Hidden, Step, ZeroConv
+
+
+class FrozenConv:
+    """``relu(weight * x + map + shift(e))``, with or without the ReLU."""
+
+    def __init__(self, layer: Hidden | ZeroConv, size: tuple[int, int], order: Tensor | None = None) -> None:
+        b, log_scale = map(exact, layer.affine)
+        order = torch.arange(len(b)) if order is None else order
+        gain = log_scale.exp()[order]
+        weight = exact(layer.weight)[order] * gain[:, None, None, None]
+        self.padding = weight.shape[-1] // 2
+        self.map = (gain * b[order])[None, :, None, None]
+        if self.padding:
+            self.map = self.map + F.conv2d(border(weight.new_zeros(1, 1, *size)), weight[:, -1:])
+            weight = weight[:, :-1]
+        self.weight = weight
+        self.level = None if layer.level is None else exact(layer.level.weight)[order] * gain[:, None]
+
+    def to(self, like: Tensor) -> FrozenConv:
+        """Convert to the type and device of a tensor, and to the memory order of channels last."""
+        self.weight = self.weight.to(like).contiguous(memory_format=torch.channels_last)
+        self.map = self.map.to(like).contiguous(memory_format=torch.channels_last)
+        self.level = None if self.level is None else self.level.to(like)
+        return self
+
+    def __call__(self, x: Tensor, e: Tensor | None) -> Tensor:
+        y = F.conv2d(x, self.weight, padding=self.padding)
+        if self.level is None:
+            return y + self.map
+        shift = F.linear(e, self.level)[:, :, None, None]
+        return y + (self.map + shift) if len(shift) == 1 else y + self.map + shift
+
+
+class FrozenStep:
+    """A step of flow, see `basis.networks.glow.Step`."""
+
+    def __init__(self, step: Step, size: tuple[int, int]) -> None:
+        like = step.norm.b
+        W, log_scale, b = exact(step.mix.matrix()), exact(step.norm.log_scale), exact(like)
+        forward = (log_scale.exp()[:, None] * W).T
+        self.half, self.affine = len(W) // 2, step.affine
+        self.matrix = forward.to(like)[:, :, None, None]
+        self.bias = (forward @ b).to(like)
+        self.inverse_matrix = torch.linalg.inv_ex(forward)[0].to(like)[:, :, None, None]
+        log_det = exact(step.mix.log_S).sum() if step.mix.lu else torch.linalg.slogdet(W)[1]
+        self.log_det = size[0] * size[1] * (log_scale.sum() + log_det)
+        self.layers = [FrozenConv(layer, size).to(like) for layer in (step.l_1, step.l_2)]
+        # Shifts first, then scales, so that no strided view is needed; with the 2 of sigmoid(s + 2).
+        count = len(step.l_last.b)
+        last = FrozenConv(step.l_last, size, torch.arange(count).reshape(-1, 2).T.flatten() if self.affine else None)
+        if self.affine:
+            last.map[:, count // 2 :] += 2
+        self.last = last.to(like)
+
+    def couple(self, z1: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the shift and, of an affine coupling, the logit of the scale."""
+        h = z1
+        for layer in self.layers:
+            h = F.relu_(layer(h, e))
+        h = self.last(h, e)
+        return h.chunk(2, 1) if self.affine else (h, None)  # type: ignore[return-value]
+
+    def forward(self, x: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        z1, z2 = F.conv2d(x, self.matrix, self.bias).tensor_split([self.half], 1)
+        shift, logit = self.couple(z1, e)
+        if logit is None:
+            return torch.cat([z1, z2 + shift], 1), None
+        return torch.cat([z1, (z2 + shift) * torch.sigmoid(logit)], 1), F.logsigmoid(logit).sum((1, 2, 3))
+
+    def inverse(self, z: Tensor, e: Tensor | None) -> Tensor:
+        z1, z2 = z.tensor_split([self.half], 1)
+        shift, logit = self.couple(z1, e)
+        z2 = (z2 if logit is None else z2 * (1 + torch.exp(-logit))) - shift
+        return F.conv2d(torch.cat([z1, z2], 1) - self.bias[:, None, None], self.inverse_matrix)
+
+
+class FrozenGlow:
+    """The whole flow, see `basis.networks.glow.GlowNetwork`; weights are read once, here.
+
+    Args:
+        network: its weights; they must not change while this is used.
+    """
+
+    def __init__(self, network: GlowNetwork) -> None:
+        height, width = network.shape[1:]
+        self.steps: list[list[FrozenStep]] = []
+        self.splits: list[FrozenConv] = []
+        for scale, steps in enumerate(network.steps):
+            size = (height >> scale + 1, width >> scale + 1)
+            self.steps.append([FrozenStep(step, size) for step in steps])
+            if scale < len(network.splits):
+                self.splits.append(FrozenConv(network.splits[scale], size).to(network.splits[scale].b))
+        self.top, self.size = network.top, size
+        like = network.steps[0][0].norm.b
+        self.log_det = torch.stack([step.log_det for steps in self.steps for step in steps]).sum().to(like)
+
+    def forward(self, x: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
+        parts, log_dets = [], [self.log_det.expand(len(x))]
+        for scale, steps in enumerate(self.steps):
+            x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+            for step in steps:
+                x, log_det = step.forward(x, e)
+                log_dets += [] if log_det is None else [log_det]
+            x, z = x.chunk(2, 1) if scale < len(self.splits) else (x, x)
+            z, log_det = standardise(z, *self._prior(scale, x, e))
+            log_dets.append(log_det)
+            parts.append(z.flatten(1))
+        return torch.cat(parts, 1), torch.stack(log_dets).sum(0)
+
+    def inverse(self, z: Tensor, e: Tensor | None) -> Tensor:
+        height, width = self.size
+        x = z.new_zeros(len(z), 0, height, width)
+        for scale, steps in reversed(list(enumerate(self.steps))):
+            count = steps[0].matrix.shape[0] - x.shape[1]
+            own = z[:, z.shape[1] - count * height * width :].reshape(-1, count, height, width)
+            z = z[:, : z.shape[1] - count * height * width]
+            mean, log_sd = self._prior(scale, own if scale == len(self.splits) else x, e)
+            x = torch.cat([x, mean + log_sd.exp() * own], 1).contiguous(memory_format=torch.channels_last)
+            for step in reversed(steps):
+                x = step.inverse(x, e)
+            x = F.pixel_shuffle(x.contiguous(), 2)
+            height, width = 2 * height, 2 * width
+        return x
+
+    def _prior(self, scale: int, x: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of a scale's latents, given what stays behind."""
+        if scale < len(self.splits):
+            h = self.splits[scale](x, e)
+            return h[:, 0::2], h[:, 1::2]
+        return (torch.zeros_like(x),) * 2 if self.top is None else self.top(x, e)
+
+
+def border(x: Tensor) -> Tensor:
+    """Return the border channel of x (B, C, H, W): 1 on the padding around it, else 0; (1, 1, H + 2, W + 2)."""
+    return F.pad(x.new_zeros(1, 1, *x.shape[2:]), (1, 1, 1, 1), value=1.0)
+
+
+def standardise(z: Tensor, mean: Tensor, log_sd: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(z - mean) / exp(log_sd)`` and the log-determinant of that, (B,)."""
+    return (z - mean) * torch.exp(-log_sd), -log_sd.sum((1, 2, 3))
+
+
+def exact(t: Tensor) -> Tensor:
+    """Return a weight in float64 on the CPU, without a graph: products of weights are rounded once."""
+    return t.detach().cpu().double()
