@@ -21,9 +21,12 @@ pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
 
 from basis.datasets.digits import Digits
 from basis.mixtures import draw_mixtures
+from basis.priors.gaussian import GaussianMixture
 from basis.training import loop
+from basis.training.objectives import Denoising
 from basis.training.recipe import Noise, Recipe, read_recipe
 
+ANY = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])  # a prior of any noise level
 RECIPES = Path(__file__).parents[1] / "recipes"
 RECIPE = """
 prior = "edm"
@@ -107,7 +110,7 @@ def test_basis_train(train, recipe, tmp_path, monkeypatch):
     assert (card["steps"], card["images"], card["recipe"]["arguments"]) == (12, 12 * 32, plan.arguments)
     assert f"held-out loss {card['held_out_loss']:.4f}" in printed
     prior = basis.load_prior(folder)
-    measured = loop.HeldOut(Digits().images("validation")[0], plan.noise, torch.device("cpu"))(prior, 0.3754)
+    measured = loop.HeldOut(Digits().images("validation")[0], plan, prior, torch.device("cpu"))()
     assert measured == pytest.approx(card["held_out_loss"], abs=1e-5)
     check_log(folder / "log", measured)
     code, printed, _ = train(recipe())
@@ -189,7 +192,7 @@ def test_the_objective_of_a_perfect_and_of_a_blind_denoiser():
         def score(self, x, sigma):
             return torch.zeros_like(x)
 
-    blind = loop.Denoising(Identity((1, 8, 8)), 0.5)(x, sigma, eps)
+    blind = Denoising(Identity((1, 8, 8)), 0.5)(x, sigma, eps)
     expected = (sigma**2 + 0.5**2) / 0.5**2 * eps.square().mean((1, 2, 3))
     torch.testing.assert_close(blind, expected, rtol=1e-4, atol=0)
 
@@ -197,14 +200,14 @@ def test_the_objective_of_a_perfect_and_of_a_blind_denoiser():
         def score(self, x, sigma):
             return (0.3 - x) / sigma[:, None, None, None] ** 2
 
-    assert loop.Denoising(Point((1, 8, 8)), 0.5)(x, sigma, eps).max() < 1e-8
+    assert Denoising(Point((1, 8, 8)), 0.5)(x, sigma, eps).max() < 1e-8
 
 
 def test_a_new_network_has_held_out_loss_one(data):
     """c_skip and c_out make the target's variance 1, and a new network says 0 (Karras et al. 2022, appendix B.6)."""
     plan = read_recipe(RECIPES / "digits.toml")
-    prior, std = loop._prior(plan, (1, 8, 8))
-    measured = loop.HeldOut(data.images("validation")[0], plan.noise, torch.device("cpu"))(prior, std)
+    prior = loop._prior(plan, (1, 8, 8))
+    measured = loop.HeldOut(data.images("validation")[0], plan, prior, torch.device("cpu"))()
     assert measured == pytest.approx(1.0, abs=0.05)
 
 
@@ -233,7 +236,7 @@ def test_averaged_weights():
     """After `ema` images half of an old value is left; early in a run its half-life is a tenth of the run so far."""
     plan = read_recipe(RECIPES / "digits.toml")
     plan = Recipe("edm", plan.arguments, "digits", steps=10_000, batch=32, ema=64)
-    prior, average = (loop._prior(plan, (1, 8, 8))[0].requires_grad_(False) for _ in range(2))
+    prior, average = (loop._prior(plan, (1, 8, 8)).requires_grad_(False) for _ in range(2))
     for values, network in ((1.0, prior), (0.0, average)):
         for parameter in network.parameters():
             parameter.fill_(values)
@@ -249,7 +252,9 @@ def test_averaged_weights():
 def test_every_epoch_holds_every_image_once():
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None]
     plan = Recipe("edm", {}, "digits", steps=10, batch=4)
-    drawn = [(loop._batch(images, plan, step, 0, 1)[0].flatten() * 255).round().int().tolist() for step in range(5)]
+    drawn = [
+        (loop._batch(images, plan, ANY, step, 0, 1)[0].flatten() * 255).round().int().tolist() for step in range(5)
+    ]
     order = list(itertools.chain(*drawn))
     assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
     assert order[:10] != order[10:]
@@ -259,8 +264,8 @@ def test_processes_share_a_batch():
     """Two processes see together what one sees, each its own half with its own noise."""
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None]
     plan = Recipe("edm", {}, "digits", steps=10, batch=8)
-    whole = loop._batch(images, plan, 3, 0, 1)[0].flatten()
-    (a, _, eps_a), (b, _, eps_b) = (loop._batch(images, plan, 3, process, 2) for process in (0, 1))
+    whole = loop._batch(images, plan, ANY, 3, 0, 1)[0].flatten()
+    (a, _, eps_a), (b, _, eps_b) = (loop._batch(images, plan, ANY, 3, process, 2) for process in (0, 1))
     assert torch.equal(torch.stack([a.flatten(), b.flatten()], 1).flatten(), whole)
     assert not torch.equal(eps_a, eps_b)
 
@@ -269,12 +274,12 @@ def test_noise_levels_of_training():
     """ln σ ~ N(mean, std²): mean and spread of 20,000 draws within five standard errors; clamped at the ends."""
     images = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
     plan = Recipe("edm", {}, "digits", steps=1, batch=20_000, noise=Noise(-1.0, 0.5, 1e-9, 1e9))
-    _, sigma, eps = loop._batch(images, plan, 0, 0, 1)
+    _, sigma, eps = loop._batch(images, plan, ANY, 0, 0, 1)
     assert sigma.log().mean().item() == pytest.approx(-1.0, abs=5 * 0.5 / math.sqrt(20_000))
     assert sigma.log().std().item() == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(40_000))
     assert eps.std().item() == pytest.approx(1.0, abs=5 / math.sqrt(40_000))
     narrow = Recipe("edm", {}, "digits", steps=1, batch=1000, noise=Noise(-1.0, 0.5, 0.3, 0.4))
-    sigma = loop._batch(images, narrow, 0, 0, 1)[1]
+    sigma = loop._batch(images, narrow, ANY, 0, 0, 1)[1]
     assert (sigma.min().item(), sigma.max().item()) == pytest.approx((0.3, 0.4))
 
 
@@ -425,7 +430,7 @@ def test_divergence(train, recipe, tmp_path, every, message):
 @pytest.mark.parametrize("name", ["digits", "mnist"])
 def test_bundled_recipes_fit_their_data(name):
     plan = read_recipe(RECIPES / f"{name}.toml")
-    prior, _ = loop._prior(plan, {"digits": (1, 8, 8), "mnist": (1, 28, 28)}[name])
+    prior = loop._prior(plan, {"digits": (1, 8, 8), "mnist": (1, 28, 28)}[name])
     assert plan.data == name
     assert all(p.isfinite().all() for p in prior.parameters())
 

@@ -14,19 +14,23 @@ from pathlib import Path
 import accelerate
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior, write_atomically
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.prior import Prior
+from basis.core.schedule import geometric, overlapping
 from basis.networks.magnitude import hold_weights, plain_parameters, renew_weights
-from basis.training.recipe import Noise, Recipe
+from basis.training.objectives import noise_levels, objective
+from basis.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
 SLOWER = "lower the recipe's learning_rate"
 LENGTH = ("steps", "decay", "every")  # what may change when a run goes on
 HELD_OUT = 2_000  # images of the validation split that measure the held-out loss
+PART = 100  # images of these at a time
+PAIRED = 10_000  # training images between which the largest distance is found
 
 
 @dataclass(frozen=True)
@@ -45,23 +49,6 @@ class Progress:
     held_out: float | None = None
 
 
-class Denoising(nn.Module):
-    """Denoising score matching with unit-variance target (Karras et al. 2022, table 1).
-
-    ``λ(σ) ‖D(x + σ ε, σ) - x‖² / d`` with ``λ = (σ² + s²) / (σ s)²``, s the data's standard deviation.
-    """
-
-    def __init__(self, prior: Prior, std: float) -> None:
-        super().__init__()
-        self.prior, self.std = prior, std
-
-    def forward(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
-        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,)."""
-        error = self.prior.denoise(x + sigma[:, None, None, None] * eps, sigma) - x
-        weight = (sigma**2 + self.std**2) / (sigma * self.std) ** 2
-        return weight * error.square().mean((1, 2, 3))
-
-
 def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | None = None) -> Iterator[Progress]:
     """Train a prior, yielding after every step; the result is a prior folder at ``out``, written at each checkpoint.
 
@@ -73,17 +60,18 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
     accelerator = accelerate.Accelerator(mixed_precision=recipe.precision)
     torch.manual_seed(recipe.seed)
     images = data.images("train")[0]
-    prior, std = _prior(recipe, tuple(images.shape[1:]))
+    recipe = _with_levels(recipe, images)
+    prior = _prior(recipe, tuple(images.shape[1:]))
     if start is not None:
         _start(prior, start)
     average = copy.deepcopy(prior).eval().requires_grad_(False).to(accelerator.device)
     if recipe.unit_weights:
         hold_weights(prior)
-    objective = Denoising(prior, std)
-    held_out = HeldOut(data.images("validation")[0], recipe.noise, accelerator.device)
+    loss_of = objective(recipe, prior)
+    held_out = HeldOut(data.images("validation")[0], recipe, average, accelerator.device)
     step, seconds = 0, 0.0
-    model = torch.compile(objective) if recipe.compile else objective
-    model, optimizer = accelerator.prepare(model, torch.optim.Adam(prior.parameters(), betas=(0.9, 0.99)))
+    adam = torch.optim.Adam(prior.parameters(), betas=(0.9, recipe.beta2))
+    model, optimizer = accelerator.prepare(torch.compile(loss_of) if recipe.compile else loss_of, adam)
     if (out / CHECKPOINT).exists():
         step, seconds = _resume(out / CHECKPOINT, recipe, prior, average, optimizer)
     began, first = time.monotonic(), step
@@ -91,8 +79,8 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
         rate = _learning_rate(recipe, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        x, sigma, eps = _batch(images, recipe, step, accelerator.process_index, accelerator.num_processes)
-        loss = model(x.to(accelerator.device), sigma.to(accelerator.device), eps.to(accelerator.device)).mean()
+        batch = _batch(images, recipe, prior, step, accelerator.process_index, accelerator.num_processes)
+        loss = model(*(part.to(accelerator.device) for part in batch)).mean()
         optimizer.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(prior.parameters(), recipe.clip)
@@ -105,7 +93,7 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
             raise DivergenceError(f"the loss is {loss.item()} at step {step}", fix=SLOWER)
         measured = None
         if (step % recipe.every == 0 or step == recipe.steps) and accelerator.is_main_process:
-            measured = held_out(average, std)
+            measured = held_out()
             if not math.isfinite(measured):
                 raise DivergenceError(f"the held-out loss is {measured} at step {step}", fix=SLOWER)
             total = seconds + time.monotonic() - began
@@ -116,28 +104,39 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
 
 
 class HeldOut:
-    """The loss of a prior on held-out images, with noise levels at even quantiles and fixed noise."""
+    """The loss of the averaged weights on held-out images, with noise levels at even quantiles and fixed noise."""
 
-    def __init__(self, images: Tensor, noise: Noise, device: torch.device) -> None:
+    def __init__(self, images: Tensor, recipe: Recipe, average: Prior, device: torch.device) -> None:
         n = min(HELD_OUT, len(images))
         generator = torch.Generator().manual_seed(0)
-        self.x = images[:n].float().div(255).to(device)
-        quantile = (torch.arange(n) + 0.5) / n
-        self.sigma = (noise.mean + noise.std * math.sqrt(2) * torch.erfinv(2 * quantile - 1)).exp()
-        self.sigma = self.sigma.clamp(noise.min, noise.max)[torch.randperm(n, generator=generator)].to(device)
-        self.eps = torch.randn(self.x.shape, generator=generator).to(device)
+        order = torch.randperm(n, generator=generator)
+        sigma = noise_levels((torch.arange(n) + 0.5) / n, recipe.noise, average)[order]
+        x = _pixels(images[:n], recipe, generator)
+        self.parts = [part.to(device).split(PART) for part in (x, sigma, torch.randn(x.shape, generator=generator))]
+        self.loss = objective(recipe, average)
 
     @torch.no_grad()
-    def __call__(self, prior: Prior, std: float) -> float:
-        objective = Denoising(prior, std)
-        parts = zip(self.x.split(100), self.sigma.split(100), self.eps.split(100), strict=True)
-        return torch.cat([objective(*part) for part in parts]).mean().item()
+    def __call__(self) -> float:
+        return torch.cat([self.loss(*part) for part in zip(*self.parts, strict=True)]).mean().item()
 
 
-def _prior(recipe: Recipe, shape: tuple[int, ...]) -> tuple[Prior, float]:
-    """Return the new prior and the data's standard deviation, after checking that the recipe's arguments fit."""
+def _with_levels(recipe: Recipe, images: Tensor) -> Recipe:
+    """Return the recipe with the noise levels that it asks to be found from the data (NCSNv2, techniques 1 and 2)."""
+    if recipe.levels is None:
+        return recipe
+    some = images[:PAIRED].flatten(1).float() / 255
+    highest = torch.cdist(some, some).max().item() if recipe.levels.max == "data" else float(recipe.levels.max)
+    if recipe.levels.count == "overlap":
+        sigmas = overlapping(highest, recipe.levels.min, some.shape[1])
+    else:
+        sigmas = geometric(highest, recipe.levels.min, int(recipe.levels.count))
+    return dataclasses.replace(recipe, arguments={**recipe.arguments, "sigmas": sigmas.tolist()})
+
+
+def _prior(recipe: Recipe, shape: tuple[int, ...]) -> Prior:
+    """Return the new prior, after checking that the recipe's arguments fit."""
     try:
-        prior, std = PRIORS.get(recipe.prior)(**recipe.arguments), float(recipe.arguments["std"])
+        prior = PRIORS.get(recipe.prior)(**recipe.arguments)
     except (TypeError, KeyError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
@@ -149,7 +148,7 @@ def _prior(recipe: Recipe, shape: tuple[int, ...]) -> tuple[Prior, float]:
             f"the recipe's prior has shape {prior.shape}, data set '{recipe.data}' {shape}",
             fix=f"set shape to {[*shape]}",
         )
-    return prior, std
+    return prior
 
 
 def _start(prior: Prior, start: str | Path) -> None:
@@ -164,19 +163,27 @@ def _start(prior: Prior, start: str | Path) -> None:
         ) from error
 
 
-def _batch(images: Tensor, recipe: Recipe, step: int, process: int, processes: int) -> tuple[Tensor, Tensor, Tensor]:
+def _batch(images: Tensor, recipe: Recipe, prior: Prior, step: int, process: int, processes: int) -> list[Tensor]:
     """Return images, noise levels and noise of one process at one step: a function of seed, step and process alone."""
     position = np.arange(step * recipe.batch, (step + 1) * recipe.batch)[process::processes]
     epochs = {epoch: np.random.default_rng((recipe.seed, epoch)) for epoch in set(position // len(images))}
     orders = {epoch: rng.permutation(len(images)) for epoch, rng in epochs.items()}
     index = [orders[p // len(images)][p % len(images)] for p in position]
-    x = images[index].float() / 255
     generator = torch.Generator().manual_seed(
         int(np.random.SeedSequence((recipe.seed, step, process)).generate_state(1)[0])
     )
-    noise = recipe.noise
-    sigma = (noise.mean + noise.std * torch.randn(len(x), generator=generator)).exp().clamp(noise.min, noise.max)
-    return x, sigma, torch.randn(x.shape, generator=generator)
+    sigma = noise_levels(torch.rand(len(index), generator=generator), recipe.noise, prior)
+    x = _pixels(images[index], recipe, generator)
+    if recipe.flip:
+        x = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5, x, x.flip(3))
+    return [x, sigma, torch.randn(x.shape, generator=generator)]
+
+
+def _pixels(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Return 8-bit images in [0, 1], spread over their quantisation steps if the recipe asks for it."""
+    if recipe.dequantize:
+        return (images + torch.rand(images.shape, generator=generator)) / 256
+    return images.float() / 255
 
 
 def _learning_rate(recipe: Recipe, step: int) -> float:
@@ -189,7 +196,7 @@ def _learning_rate(recipe: Recipe, step: int) -> float:
 def _average(average: Prior, prior: Prior, step: int, recipe: Recipe) -> None:
     """Move the averaged weights towards the current ones; the half-life grows with the run at first."""
     half_life = min(recipe.ema, 0.1 * step * recipe.batch)
-    weight = 1 - 0.5 ** (recipe.batch / half_life)
+    weight = 1 - 0.5 ** (recipe.batch / half_life) if half_life else 1.0
     current = plain_parameters(prior)
     for name, value in average.named_parameters():
         value.lerp_(current[name], weight)

@@ -9,9 +9,15 @@ from pathlib import Path
 
 from basis.core.errors import DataError, UsageError, unknown
 
-TYPES = {"str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict}
-POSITIVE = ("steps", "batch", "learning_rate", "warmup", "ema", "clip", "every")
-PRECISIONS = ("no", "bf16", "fp16")
+TYPES = {
+    "str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict, "Levels | None": dict,
+    "float | str": int | float | str, "int | str": int | str,
+}  # fmt: skip
+POSITIVE = ("steps", "batch", "learning_rate", "warmup", "clip", "every")
+CHOICES = {
+    "precision": ("no", "bf16", "fp16"),
+    "objective": ("denoising", "score_matching", "likelihood"),
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,21 @@ class Noise:
     std: float = 1.4
     min: float = 0.005
     max: float = 10.0
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Discrete noise levels for a prior that takes ``sigmas``, geometric from max to min.
+
+    Args:
+        max: highest level, or "data": the largest distance between two training images (NCSNv2, technique 1).
+        min: lowest level.
+        count: number of levels, or "overlap": as many as make neighbours overlap (NCSNv2, technique 2).
+    """
+
+    max: float | str = "data"
+    min: float = 0.01
+    count: int | str = "overlap"
 
 
 @dataclass(frozen=True)
@@ -37,14 +58,20 @@ class Recipe:
         learning_rate: Adam's peak learning rate.
         warmup: steps of linear warm-up.
         decay: last share of the steps over which the learning rate falls linearly to zero.
-        ema: half-life of the exponential moving average of the weights, in images.
-        clip: largest norm of a step's gradient.
+        beta2: Adam's memory of squared gradients.
+        ema: half-life of the exponential moving average of the weights, in images; 0 for none.
+        clip: largest norm of a step's gradient; inf for none.
         unit_weights: hold the norm of the weights while training (`basis.networks.magnitude`).
+        objective: "denoising" (Karras et al. 2022), "score_matching" (Song & Ermon 2019) or "likelihood".
+        anneal_power: power of σ that weights score matching.
+        dequantize: whether to spread 8-bit values uniformly over their quantisation steps.
+        flip: whether to mirror half of the images.
         precision: "no", "bf16" or "fp16" (mixed precision).
         compile: whether to compile the network with torch.compile.
         every: steps between checkpoints, with the held-out loss measured at each.
         seed: fixes initial weights, order of the data and noise.
-        noise: the noise levels.
+        noise: the noise levels seen in training, for a prior that takes any.
+        levels: the noise levels to build a prior of discrete ones with; by default those that its arguments say.
     """
 
     prior: str
@@ -55,14 +82,20 @@ class Recipe:
     learning_rate: float = 5e-3
     warmup: int = 500
     decay: float = 0.4
+    beta2: float = 0.99
     ema: float = 50_000
     clip: float = 10.0
     unit_weights: bool = False
+    objective: str = "denoising"
+    anneal_power: float = 2.0
+    dequantize: bool = False
+    flip: bool = False
     precision: str = "no"
     compile: bool = False
     every: int = 1_000
     seed: int = 0
     noise: Noise = field(default_factory=Noise)
+    levels: Levels | None = None
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -81,12 +114,20 @@ def read_recipe(path: str | Path) -> Recipe:
     needed = [name for name, entry in fields.items() if entry.default is entry.default_factory is dataclasses.MISSING]
     if absent := [name for name in needed if name not in values]:
         raise UsageError(f"{path} lacks {', '.join(absent)}", fix="see recipes/mnist.toml for an example")
-    noise = values.pop("noise", {})
-    for key, value in noise.items():
-        if key not in (known := {entry.name for entry in dataclasses.fields(Noise)}):
-            raise unknown(f"entry in {path}: noise.", key, known)
-        _check(path, f"noise.{key}", value, "float")
-    return Recipe(**values, noise=Noise(**noise))
+    for name, cls in (("noise", Noise), ("levels", Levels)):
+        if name in values:
+            values[name] = _table(path, name, values[name], cls)
+    return Recipe(**values)
+
+
+def _table(path: str | Path, name: str, values: dict, cls: type):
+    """Return the dataclass that a table of the recipe describes."""
+    fields = {entry.name: str(entry.type) for entry in dataclasses.fields(cls)}
+    for key, value in values.items():
+        if key not in fields:
+            raise unknown(f"entry in {path}: {name}.", key, fields)
+        _check(path, f"{name}.{key}", value, fields[key])
+    return cls(**values)
 
 
 def _check(path: str | Path, key: str, value: object, kind: str) -> None:
@@ -94,5 +135,5 @@ def _check(path: str | Path, key: str, value: object, kind: str) -> None:
         raise UsageError(f"{path}: expected {key} of type {kind}, got {value!r}", fix="see recipes/mnist.toml")
     if key in POSITIVE and isinstance(value, int | float) and not value > 0:
         raise UsageError(f"{path}: {key} must be positive, got {value}", fix="see recipes/mnist.toml")
-    if key == "precision" and value not in PRECISIONS:
-        raise unknown(f"precision in {path}:", str(value), PRECISIONS)
+    if key in CHOICES and value not in CHOICES[key]:
+        raise unknown(f"{key} in {path}:", str(value), CHOICES[key])

@@ -1,0 +1,68 @@
+"""CIFAR-10 in its published binary files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from basis.core.dataset import Dataset, missing
+from basis.core.errors import DataError
+
+HELD_OUT = 5_000  # last images of the published training set
+FOLDER = "cifar-10-batches-bin"
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of the archive, as published
+RECORD = 1 + 3 * 32 * 32  # bytes: a label, then red, green and blue planes
+IMAGES = 10_000  # of each file
+TRAIN = [f"data_batch_{i}.bin" for i in range(1, 6)]
+
+
+class CIFAR10(Dataset):
+    """CIFAR-10 photographs, 3×32×32: 45,000 train, 5,000 validation, 10,000 test (Krizhevsky 2009).
+
+    Labels 0 to 9: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck. Reads the published binary
+    version, `data_batch_{1…5}.bin` and `test_batch.bin`, in the root or its `cifar-10-batches-bin/` folder; downloads
+    them there where they are missing and the network allows.
+    """
+
+    groups = ((2, 3, 4, 5, 6, 7), (0, 1, 8, 9))  # animals, machines
+
+    def load(self, split: str) -> tuple[Tensor, Tensor]:
+        folder = self._find() or self._download()
+        parts = [self._read(folder / name) for name in (["test_batch.bin"] if split == "test" else TRAIN)]
+        records = np.concatenate(parts)
+        keep = {"train": slice(0, -HELD_OUT), "validation": slice(-HELD_OUT, None), "test": slice(None)}[split]
+        images = torch.from_numpy(records[keep, 1:].reshape(-1, 3, 32, 32).copy())
+        return images, torch.from_numpy(records[keep, 0].astype(np.int64))
+
+    def _read(self, path: Path) -> np.ndarray:
+        try:
+            content = np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error})", fix="delete its folder and fetch it again") from error
+        if content.size != IMAGES * RECORD or content.reshape(IMAGES, RECORD)[:, 0].max() > 9:
+            raise DataError(
+                f"{path} is not a batch of CIFAR-10's binary version: expected {IMAGES:,} records of {RECORD} bytes "
+                f"that begin with a label from 0 to 9, got {content.size:,} bytes",
+                fix="delete its folder and fetch it again",
+            )
+        return content.reshape(IMAGES, RECORD)
+
+    def _find(self) -> Path | None:
+        folders = [self.root, self.root / FOLDER] if self.root else []
+        return next((folder for folder in folders if all((folder / name).is_file() for name in TRAIN)), None)
+
+    def _download(self) -> Path:
+        import pooch
+
+        folder = self.root or Path(pooch.os_cache("basis"))
+        try:
+            files = pooch.retrieve(
+                URL, f"md5:{MD5}", path=folder, progressbar=False, processor=pooch.Untar(extract_dir=".")
+            )
+        except Exception as error:
+            raise missing("CIFAR-10", folder, f"{FOLDER}/{{data_batch_1…5,test_batch}}.bin") from error
+        return next(Path(file).parent for file in files if file.endswith("test_batch.bin"))

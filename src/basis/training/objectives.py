@@ -1,0 +1,84 @@
+"""What a training run minimises: a loss for each example, given clean images, noise levels and noise."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from basis.core.errors import UsageError
+from basis.core.prior import DensityPrior, Prior
+from basis.training.recipe import Noise, Recipe
+
+
+class Denoising(nn.Module):
+    """Denoising score matching with unit-variance target (Karras et al. 2022, table 1).
+
+    ``λ(σ) ‖D(x + σ ε, σ) - x‖² / d`` with ``λ = (σ² + s²) / (σ s)²``, s the data's standard deviation.
+    """
+
+    def __init__(self, prior: Prior, std: float) -> None:
+        super().__init__()
+        self.prior, self.std = prior, std
+
+    def forward(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
+        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,)."""
+        error = self.prior.denoise(x + sigma[:, None, None, None] * eps, sigma) - x
+        weight = (sigma**2 + self.std**2) / (sigma * self.std) ** 2
+        return weight * error.square().mean((1, 2, 3))
+
+
+class ScoreMatching(nn.Module):
+    """Denoising score matching as published with NCSN (Song & Ermon 2019, equations 5 and 6).
+
+    ``½ σ^p ‖∇ log p_σ(x + σ ε) + ε / σ‖²``, summed over pixels; p is the anneal power, 2 as published.
+    """
+
+    def __init__(self, prior: Prior, power: float) -> None:
+        super().__init__()
+        self.prior, self.power = prior, power
+
+    def forward(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
+        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,)."""
+        s = sigma[:, None, None, None]
+        error = self.prior.score(x + s * eps, sigma) + eps / s
+        return sigma**self.power * error.square().sum((1, 2, 3)) / 2
+
+
+class Likelihood(nn.Module):
+    """Negative log-likelihood of noisy images in bits per dimension: ``-log₂ p_σ(x + σ ε) / d``."""
+
+    def __init__(self, prior: DensityPrior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
+        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,)."""
+        noisy = x + sigma[:, None, None, None] * eps
+        return -self.prior.log_prob(noisy, sigma) / (x[0].numel() * math.log(2))
+
+
+def objective(recipe: Recipe, prior: Prior) -> nn.Module:
+    """Return the objective that the recipe names; raises `UsageError` where the prior does not suit it."""
+    if recipe.objective == "score_matching":
+        return ScoreMatching(prior, recipe.anneal_power)
+    if recipe.objective == "likelihood":
+        if not isinstance(prior, DensityPrior):
+            raise UsageError(f"prior '{recipe.prior}' has no density", fix='train it with objective = "denoising"')
+        return Likelihood(prior)
+    if "std" not in recipe.arguments:
+        raise UsageError(
+            f"the recipe's arguments do not suit prior '{recipe.prior}' (objective 'denoising' needs std)",
+            fix='state std, the standard deviation of the data, or choose objective = "score_matching"',
+        )
+    return Denoising(prior, float(recipe.arguments["std"]))
+
+
+def noise_levels(quantile: Tensor, noise: Noise, prior: Prior) -> Tensor:
+    """Return the noise level at each quantile in [0, 1): of the prior's own levels if it has some, else log-normal."""
+    if prior.levels is not None:
+        levels = torch.tensor(prior.levels, dtype=quantile.dtype)
+        return levels[(quantile * len(levels)).long()]
+    normal = math.sqrt(2) * torch.erfinv(2 * quantile - 1)
+    return (noise.mean + noise.std * normal).exp().clamp(noise.min, noise.max)
