@@ -6,14 +6,17 @@ contribution becomes a map added to the output, and all log-determinants of matr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from basis.networks.glow import GlowNetwork, Hidden, Step, ZeroConv
+
+WIDEST = 30.0
+FORMAT = torch.channels_last  # the faster one for gradients, see benchmarks/glow_step.py
 
 
 class FrozenConv:
@@ -33,18 +36,18 @@ class FrozenConv:
         self.level = None if layer.level is None else exact(layer.level.weight)[order] * gain[:, None]
 
     def to(self, like: Tensor) -> FrozenConv:
-        """Convert to the type and device of a tensor, and to the memory order of channels last."""
-        self.weight = self.weight.to(like).contiguous(memory_format=torch.channels_last)
-        self.map = self.map.to(like).contiguous(memory_format=torch.channels_last)
+        """Convert to the type and device of a tensor, and to the faster memory order."""
+        self.weight = self.weight.to(like).contiguous(memory_format=FORMAT)
+        self.map = self.map.to(like).contiguous(memory_format=FORMAT)
         self.level = None if self.level is None else self.level.to(like)
         return self
 
     def __call__(self, x: Tensor, e: Tensor | None) -> Tensor:
         y = F.conv2d(x, self.weight, padding=self.padding)
-        if self.level is None:
-            return y + self.map
+        if self.level is None or e is None:
+            return y.add_(self.map)
         shift = F.linear(e, self.level)[:, :, None, None]
-        return y + (self.map + shift) if len(shift) == 1 else y + self.map + shift
+        return y.add_(self.map + shift) if len(shift) == 1 else y.add_(self.map).add_(shift)
 
 
 class FrozenStep:
@@ -99,21 +102,21 @@ class FrozenGlow:
 
     def __init__(self, network: GlowNetwork) -> None:
         height, width = network.shape[1:]
+        like = next(network.parameters())
         self.steps: list[list[FrozenStep]] = []
         self.splits: list[FrozenConv] = []
-        for scale, steps in enumerate(network.steps):
+        for scale, steps in enumerate(cast("list[nn.ModuleList]", network.steps)):
             size = (height >> scale + 1, width >> scale + 1)
-            self.steps.append([FrozenStep(step, size) for step in steps])
+            self.steps.append([FrozenStep(cast("Step", step), size) for step in steps])
             if scale < len(network.splits):
-                self.splits.append(FrozenConv(network.splits[scale], size).to(network.splits[scale].b))
+                self.splits.append(FrozenConv(cast("ZeroConv", network.splits[scale]), size).to(like))
         self.top, self.size = network.top, size
-        like = network.steps[0][0].norm.b
         self.log_det = torch.stack([step.log_det for steps in self.steps for step in steps]).sum().to(like)
 
     def forward(self, x: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
         parts, log_dets = [], [self.log_det.expand(len(x))]
         for scale, steps in enumerate(self.steps):
-            x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+            x = F.pixel_unshuffle(x, 2).contiguous(memory_format=FORMAT)
             for step in steps:
                 x, log_det = step.forward(x, e)
                 log_dets += [] if log_det is None else [log_det]
@@ -131,7 +134,7 @@ class FrozenGlow:
             own = z[:, z.shape[1] - count * height * width :].reshape(-1, count, height, width)
             z = z[:, : z.shape[1] - count * height * width]
             mean, log_sd = self._prior(scale, own if scale == len(self.splits) else x, e)
-            x = torch.cat([x, mean + log_sd.exp() * own], 1).contiguous(memory_format=torch.channels_last)
+            x = torch.cat([x, mean + bounded(log_sd).exp() * own], 1).contiguous(memory_format=FORMAT)
             for step in reversed(steps):
                 x = step.inverse(x, e)
             x = F.pixel_shuffle(x.contiguous(), 2)
@@ -153,7 +156,13 @@ def border(x: Tensor) -> Tensor:
 
 def standardise(z: Tensor, mean: Tensor, log_sd: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``(z - mean) / exp(log_sd)`` and the log-determinant of that, (B,)."""
+    log_sd = bounded(log_sd)
     return (z - mean) * torch.exp(-log_sd), -log_sd.sum((1, 2, 3))
+
+
+def bounded(log_sd: Tensor) -> Tensor:
+    """Keep learned standard deviations within e^±30, where their squares are finite in float32; none comes near."""
+    return log_sd.clamp(-WIDEST, WIDEST)
 
 
 def exact(t: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ learned means and standard deviations of the parts of z (split priors, top prior
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ class ActNorm(nn.Module):
 class Mix(nn.Module):
     """Invertible 1×1 convolution: the row vector of each pixel's channels times a matrix W.
 
-    With ``lu``, ``W = P (L + I) (U + diag(sign_S · exp(log_S)))``, L and U strictly triangular, P a fixed permutation: the
+    With ``lu``, ``W = P (L + I) (U + diag(sign_S · exp(log_S)))``, L and U strictly triangular, P a permutation: the
     log-determinant is then a sum over channels.
     """
 
@@ -98,7 +99,7 @@ class Hidden(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor | None) -> Tensor:
         y = F.conv2d(x, self.weight) if self.weight.shape[-1] == 1 else conv(x, self.weight)
-        return F.relu(self.norm(y if e is None else y + self.level(e)[:, :, None, None]))
+        return F.relu(self.norm(y if self.level is None else y + self.level(e)[:, :, None, None]))
 
     @property
     def affine(self) -> tuple[Tensor, Tensor]:
@@ -117,7 +118,7 @@ class ZeroConv(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor | None) -> Tensor:
         y = conv(x, self.weight) + self.b[:, None, None]
-        y = y if e is None else y + self.level(e)[:, :, None, None]
+        y = y if self.level is None else y + self.level(e)[:, :, None, None]
         return y * torch.exp(self.affine[1])[:, None, None]
 
     @property
@@ -196,14 +197,15 @@ class GlowNetwork(nn.Module):
         embedding: int = 0,
     ) -> None:
         super().__init__()
-        self.shape = tuple(shape)
+        self.shape, self.depth = tuple(shape), depth
         self.embed = nn.Linear(WAVES, embedding) if embedding else None
         self.steps, self.splits = nn.ModuleList(), nn.ModuleList()
         channels = self.shape[0]
         for scale in range(scales):
             channels = channels * 4 if scale == 0 else channels * 2
-            settings = {"affine": affine, "lu": lu, "embedding": embedding}
-            self.steps.append(nn.ModuleList(Step(channels, width, **settings) for _ in range(depth)))
+            self.steps.append(
+                nn.ModuleList(Step(channels, width, affine=affine, lu=lu, embedding=embedding) for _ in range(depth))
+            )
             if scale < scales - 1:
                 self.splits.append(ZeroConv(channels // 2, channels, embedding))
         self.top = Top(channels, embedding) if learned_top else None
@@ -247,7 +249,7 @@ class GlowNetwork(nn.Module):
 
     def embedding(self, level: Tensor | None) -> Tensor | None:
         """Return the embedding of noise levels in [0, 1], (B, E)."""
-        if self.embed is None:
+        if self.embed is None or level is None:
             return None
         waves = torch.cos(math.pi * torch.arange(WAVES, device=level.device) * level[:, None])
         return F.silu(self.embed(waves))
@@ -286,11 +288,8 @@ class GlowNetwork(nn.Module):
     @torch.no_grad()
     def singular(self) -> str | None:
         """Return which 1×1 convolution cannot be undone, in words, or None."""
-        for scale, steps in enumerate(self.steps):
-            for number, step in enumerate(steps):
-                if step.mix.singular():
-                    return f"the 1×1 convolution of {self._place(scale, number)} is singular"
-        return None
+        singular = (where for _, step, where in self._places() if step.mix.singular())
+        return next((f"the 1×1 convolution of {where} is singular" for where in singular), None)
 
     @torch.no_grad()
     def trouble(self, x: Tensor, level: Tensor | None = None) -> str | None:
@@ -298,20 +297,19 @@ class GlowNetwork(nn.Module):
         if where := self.singular():
             return where
         e = self.embedding(level)
-        for scale, steps in enumerate(self.steps):
-            x = F.pixel_unshuffle(x, 2)
-            for number, step in enumerate(steps):
-                x, log_det = step(x, e)
-                if not torch.isfinite(x).all() or not torch.isfinite(log_det).all():
-                    return f"the values are not finite after {self._place(scale, number)}"
-            if scale < len(self.splits):
-                x = x.chunk(2, 1)[0]
-                if not torch.isfinite(torch.exp(-self.splits[scale](x, e)[:, 1::2])).all():
-                    return f"the split prior of scale {scale + 1} of {len(self.steps)} has a standard deviation of 0"
+        for number, step, where in self._places():
+            x = F.pixel_unshuffle(x, 2) if number == 0 else x
+            x, log_det = step(x, e)
+            if not torch.isfinite(x).all() or not torch.isfinite(log_det).all():
+                return f"the values are not finite after {where}"
+            x = x.chunk(2, 1)[0] if number == self.depth - 1 else x
         return None
 
-    def _place(self, scale: int, step: int) -> str:
-        return f"scale {scale + 1} of {len(self.steps)}, step {step + 1} of {len(self.steps[scale])}"
+    def _places(self) -> Iterator[tuple[int, Step, str]]:
+        """Yield every step with its number in its scale, from 0, and its place in words."""
+        for scale, steps in enumerate(self.steps, 1):
+            for number, step in enumerate(cast("nn.ModuleList", steps)):
+                yield number, step, f"scale {scale} of {len(self.steps)}, step {number + 1} of {self.depth}"
 
 
 def conv(x: Tensor, weight: Tensor) -> Tensor:

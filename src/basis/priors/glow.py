@@ -70,7 +70,7 @@ class Glow(DensityPrior):
     ) -> None:
         self._check(shape, levels, scales, depth, width, std, sigma_max)
         known = None if levels is None else tuple(float(level) for level in levels)
-        super().__init__(shape, support=(0.0, 1.0), levels=known and [level for level in known if level > 0] or None)
+        super().__init__(shape, support=(0.0, 1.0), levels=[level for level in known or () if level > 0] or None)
         self.known, self.mean, self.std, self.sigma_max = known, mean, std, sigma_max
         self.networks = nn.ModuleList(
             GlowNetwork(
@@ -168,7 +168,8 @@ class Glow(DensityPrior):
             s = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1)
             if not bool(((s >= 0) & (s <= self.sigma_max * (1 + SAME))).all()):
                 raise UsageError(
-                    f"sigma {sigma} is not in the prior's range", fix=f"choose noise levels from 0 to {self.sigma_max:g}"
+                    f"sigma {sigma} is not in the prior's range",
+                    fix=f"choose noise levels from 0 to {self.sigma_max:g}",
                 )
             return self.networks[0], _log(s) / _log(s.new_tensor(self.sigma_max))  # type: ignore[return-value]
         index = [i for i, level in enumerate(self.known) if math.isclose(level, float(sigma), rel_tol=SAME)]
@@ -210,8 +211,8 @@ class Glow(DensityPrior):
         sizes = (*shape, scales, depth, width)
         if len(shape) != 3 or not all(isinstance(size, int) and size >= 1 for size in sizes):
             raise UsageError(
-                f"expected a shape (C, H, W) and whole scales, depth and width of at least 1, got {[*shape]}, {scales}, "
-                f"{depth}, {width}"
+                f"expected a shape (C, H, W) and whole scales, depth and width of at least 1, got {[*shape]} and "
+                f"{scales}, {depth}, {width}"
             )
         if shape[1] % 2**scales or shape[2] % 2**scales:
             raise UsageError(
