@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Generator, Sequence
 from numbers import Integral
@@ -11,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from basis.core.errors import DataError, UsageError, unknown
+from basis.core.errors import DataError, UsageError
 from basis.core.mixing import Mixing
 from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
 from basis.core.sampler import State
-from basis.core.separator import SEPARATORS, Problem, Run, Separation, Separator
+from basis.core.separator import Problem, Run, Separation, Separator, choose
 
 LARGEST_K_CHECKED = 8
 TOLERANCE = 0.1  # share of the range that a (noisy) mixture may lie outside of it
@@ -93,7 +92,7 @@ def stream(
         >>> sum(1 for state in run)
         6
     """
-    separator = _separator(method, settings)
+    separator = choose(method, settings)
     problem = pose(mixture, prior, mixing)
     count = len(problem.mixture)
     index = list(range(count) if index is None else index)
@@ -159,22 +158,6 @@ def _check_range(mixture: Tensor, prior: Product, mixing: Mixing) -> None:
         )
 
 
-def _separator(method: str | Separator, settings: dict) -> Separator:
-    if isinstance(method, Separator):
-        if settings:
-            raise UsageError(f"settings {sorted(settings)} go with a method's name, not with a separator")
-        return method
-    cls = SEPARATORS.get(str(method))
-    known = list(inspect.signature(cls).parameters)
-    for name in settings:
-        if name not in known:
-            raise unknown(f"setting of method '{method}':", name, known or ["none"])
-    try:
-        return cls(**settings)
-    except TypeError as error:
-        raise UsageError(f"settings {settings} do not suit method '{method}' ({error})", fix="give numbers") from error
-
-
 def _batches(
     separator: Separator, problem: Problem, seed: int, samples: int, index: list[int], size: int
 ) -> Generator[State, None, Separation]:
@@ -185,9 +168,11 @@ def _batches(
         parts.append((yield from separator.stream(part, noise)))
     if len(parts) == 1:
         return parts[0]
+    scores = [part.scores for part in parts if part.scores is not None]
     return Separation(
         torch.cat([part.samples for part in parts]),
         problem.mixture,
         problem.mixing,
         torch.cat([part.choice for part in parts]),
+        torch.cat(scores) if scores else None,
     )

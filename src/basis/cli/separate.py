@@ -109,4 +109,6 @@ def write(folder: Path, result: Separation, frames: list[list[Image.Image]], fac
         for i, mixture in enumerate(result.mixture):
             target = partial if len(result.mixture) == 1 else partial / f"{i:05d}"
             own = {**facts, "index": i, "residual": result.residual[i].item()}
+            if result.scores is not None:
+                own["scores"] = result.scores[i].tolist()
             fill(target, mixture, result.samples[i], int(result.choice[i]), result.mixing, frames[i], own)

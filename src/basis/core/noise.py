@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,6 +44,17 @@ class Noise:
             for i in index
             for j in range(samples)
         ]
+
+    def part(self, streams: Sequence[int], samples: int = 1) -> Noise:
+        """Return the noise of some streams alone, from where they stand; draws from it leave these as they are.
+
+        Args:
+            streams: which of the B · n streams, ``i n + j`` for sample j of mixture i.
+            samples: samples per mixture among them.
+        """
+        other = copy.copy(self)
+        other.samples, other.streams = samples, [copy.deepcopy(self.streams[i]) for i in streams]
+        return other
 
     def normal(self) -> Tensor:
         """Return fresh draws from N(0, I), (B · n, *shape), all samples of a mixture side by side."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from basis.core.errors import UsageError, unknown
 from basis.core.mixing import Mixing
 from basis.core.noise import Noise
 from basis.core.prior import Product
@@ -40,6 +42,7 @@ class Separation:
         mixture: the mixtures, (B, *M).
         mixing: how the sources were mixed.
         choice: which sample stands for each mixture, (B,), int64.
+        scores: what the samples were chosen by, (B, n), the higher the better; None where nothing was.
 
     Example:
         >>> import basis
@@ -53,6 +56,7 @@ class Separation:
     mixture: Tensor
     mixing: Mixing
     choice: Tensor
+    scores: Tensor | None = None
 
     @property
     def sources(self) -> Tensor:
@@ -98,6 +102,24 @@ class Separator(ABC):
 
 
 SEPARATORS = Registry("method", "basis.separators", Separator)
+
+
+def choose(method: str | Separator, settings: dict) -> Separator:
+    """Return the separator of a name with settings; raises `UsageError` for those that it does not know."""
+    if isinstance(method, Separator):
+        if settings:
+            raise UsageError(f"settings {sorted(settings)} go with a method's name, not with a separator")
+        return method
+    cls = SEPARATORS.get(str(method))
+    parameters = inspect.signature(cls).parameters.values()
+    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    for name in settings:
+        if name not in known and len(known) == len(parameters):
+            raise unknown(f"setting of method '{method}':", name, known or ["none"])
+    try:
+        return cls(**settings)
+    except TypeError as error:
+        raise UsageError(f"settings {settings} do not suit method '{method}' ({error})", fix="give numbers") from error
 
 
 class Run(Iterator[State]):

@@ -308,7 +308,7 @@ class GlowNetwork(nn.Module):
     def _places(self) -> Iterator[tuple[int, Step, str]]:
         """Yield every step with its number in its scale, from 0, and its place in words."""
         for scale, steps in enumerate(self.steps, 1):
-            for number, step in enumerate(cast("nn.ModuleList", steps)):
+            for number, step in enumerate(cast("list[Step]", steps)):
                 yield number, step, f"scale {scale} of {len(self.steps)}, step {number + 1} of {self.depth}"
 
 

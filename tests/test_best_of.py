@@ -1,0 +1,164 @@
+"""best_of: which sample is kept, that splitting changes nothing, and what is refused."""
+
+import pytest
+import torch
+
+import basis
+from basis.core.separator import SEPARATORS, Problem, Separator, separation
+from basis.separators.average import Average
+from basis.separators.best_of import BestOf, likelihood
+
+SUM = basis.WeightedSum([1.0, 1.0])
+QUICK = {"levels": 3, "steps": 5}
+
+
+@pytest.fixture
+def digits():
+    """Two kinds of image around known means, the second much rarer."""
+    means = torch.tensor([[[[0.1, 0.9]]], [[[0.8, 0.2]]]])
+    return basis.GaussianMixture([0.95, 0.05], means, 0.002 * torch.eye(2).expand(2, 2, 2))
+
+
+class Fixed(Separator):
+    """Returns the candidates it was given, (n, K, *S), for every mixture."""
+
+    def __init__(self, candidates):
+        self.candidates = candidates
+
+    def stream(self, problem, noise):
+        yield from ()
+        noise.normal()
+        rows = self.candidates[: noise.samples].repeat(len(problem.mixture), 1, *[1] * (self.candidates.dim() - 2))
+        return separation(problem, rows)
+
+
+def test_the_candidate_like_the_truth_is_kept(digits):
+    a, b = torch.tensor([[[0.1, 0.9]]]), torch.tensor([[[0.8, 0.2]]])
+    # All add up to the same mixture; only the second pair consists of two likely images.
+    candidates = torch.stack(
+        [torch.stack([a + d, b - d]) for d in (0.3 * torch.ones(1, 1, 2), 0.01, torch.tensor(-0.2))]
+    )
+    mixture = (a + b)[None].expand(2, 1, 1, 2)
+    found = basis.separate(mixture, digits, SUM, BestOf(Fixed(candidates)), samples=3)
+    assert found.choice.tolist() == [1, 1]
+    torch.testing.assert_close(found.sources[0], candidates[1])
+    assert found.samples.shape == (2, 3, 2, 1, 1, 2)
+    by_hand = torch.stack([digits.log_prob(pair, 0.01).sum() for pair in candidates])
+    torch.testing.assert_close(found.scores, by_hand.expand(2, 3))
+
+
+def test_scores_belong_to_the_samples(digits):
+    mixture = torch.rand(3, 1, 1, 2, generator=torch.Generator().manual_seed(0)) + 0.5
+    found = basis.separate(mixture, digits, SUM, "best_of", samples=4, **QUICK)
+    for b in range(3):
+        for j in range(4):
+            torch.testing.assert_close(found.scores[b, j], digits.log_prob(found.samples[b, j], 0.01).sum())
+        assert found.scores[b, found.choice[b]] == found.scores[b].max()
+    plain = basis.separate(mixture, digits, SUM, "basis", samples=4, **QUICK)
+    assert torch.equal(found.samples, plain.samples)  # only the choice differs
+    assert plain.scores is None
+
+
+def test_more_samples_are_likelier(digits):
+    mixture = torch.rand(20, 1, 1, 2, generator=torch.Generator().manual_seed(0)) + 0.5
+    best = [basis.separate(mixture, digits, SUM, "best_of", samples=n, **QUICK).scores.amax(1) for n in (1, 5)]
+    assert (best[1] >= best[0] - 1e-4).all()
+    assert best[1].mean() > best[0].mean() + 1
+
+
+def test_the_smallest_level_and_others(digits):
+    x = torch.rand(4, 2, 1, 1, 2, generator=torch.Generator().manual_seed(0))
+    product = basis.Product([digits, digits])
+    expected = digits.log_prob(x[:, 0], 0.01) + digits.log_prob(x[:, 1], 0.01)
+    torch.testing.assert_close(likelihood(product, x), expected)
+    product.levels = (1.0, 0.2)
+    torch.testing.assert_close(
+        likelihood(product, x), digits.log_prob(x.flatten(0, 1), 0.2).unflatten(0, (4, 2)).sum(1)
+    )
+    other = basis.GaussianMixture([1.0], [[[[0.5, 0.5]]]], 0.1 * torch.eye(2)[None])
+    expected = digits.log_prob(x[:, 0], 0.3) + other.log_prob(x[:, 1], 0.3)
+    torch.testing.assert_close(likelihood(basis.Product([digits, other]), x, 0.3), expected)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 6, 7, 100])
+def test_parts_change_nothing(digits, most):
+    mixture = torch.rand(3, 1, 1, 2, generator=torch.Generator().manual_seed(0)) + 0.5
+    whole = basis.separate(mixture, digits, SUM, "best_of", samples=5, **QUICK)
+    run = basis.stream(mixture, digits, SUM, "best_of", samples=5, most=most, **QUICK)
+    states = list(run)
+    assert [state.step for state in states] == list(range(1, states[-1].steps + 1))
+    assert max(len(state.x) for state in states) <= max(most, 3)
+    torch.testing.assert_close(run.result.samples, whole.samples, rtol=0, atol=1e-6)
+    assert torch.equal(run.result.choice, whole.choice)
+
+
+class Small(Separator):
+    """A method with room for a few samples, which notices only after some steps."""
+
+    def __init__(self, room, error):
+        self.inner, self.room, self.error, self.sizes = basis.BASIS(**QUICK), room, error, []
+
+    def stream(self, problem: Problem, noise):
+        self.sizes.append(len(noise.streams))
+        stream = self.inner.stream(problem, noise)
+        yield next(stream)
+        if len(noise.streams) > self.room:
+            raise self.error
+        return (yield from stream)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_memory_that_does_not_suffice(digits, error):
+    mixture = torch.rand(2, 1, 1, 2, generator=torch.Generator().manual_seed(0)) + 0.5
+    small = Small(4, error)
+    found = basis.separate(mixture, digits, SUM, BestOf(small), samples=6)
+    assert small.sizes == [12, 6, 4, 4, 4]
+    whole = basis.separate(mixture, digits, SUM, "best_of", samples=6, **QUICK)
+    torch.testing.assert_close(found.samples, whole.samples, rtol=0, atol=1e-6)
+    with pytest.raises(basis.UsageError, match=r"one sample of 2 mixtures does not fit.*batch_size"):
+        basis.separate(mixture, digits, SUM, BestOf(Small(1, error)), samples=6)
+
+
+def test_other_errors_pass(digits):
+    with pytest.raises(RuntimeError, match="something else"):
+        basis.separate(torch.ones(1, 1, 2), digits, SUM, BestOf(Small(0, RuntimeError("something else"))), samples=2)
+
+
+def test_batches_keep_the_scores(digits):
+    mixture = torch.rand(3, 1, 1, 2, generator=torch.Generator().manual_seed(0)) + 0.5
+    whole = basis.separate(mixture, digits, SUM, "best_of", samples=2, **QUICK)
+    parts = basis.separate(mixture, digits, SUM, "best_of", samples=2, batch_size=2, **QUICK)
+    torch.testing.assert_close(parts.scores, whole.scores, rtol=1e-5, atol=1e-3)
+
+
+def test_another_rank(digits, edm):
+    mixture = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def smooth(prior, x, sigma):
+        return -x.diff(dim=-1).square().sum((1, 2, 3, 4))
+
+    found = basis.separate(mixture, edm, SUM, BestOf("basis", rank=smooth, levels=1, steps=2), samples=3)
+    assert (
+        found.choice.tolist() == smooth(None, found.samples.flatten(0, 1), None).unflatten(0, (2, 3)).argmax(1).tolist()
+    )
+
+
+def test_priors_without_a_density_are_refused(edm):
+    run = basis.stream(torch.rand(1, 8, 8), edm, SUM, "best_of", samples=2)
+    with pytest.raises(basis.UsageError, match=r"a prior of kind EDM does not give.*such as a Glow"):
+        next(run)
+
+
+def test_settings_reach_the_inner_method(digits):
+    assert SEPARATORS.get("best_of") is BestOf
+    found = BestOf(steps=7, ratio=0.5)
+    assert (found.inner.sampler.repeats, found.inner.ratio) == (7, 0.5)
+    assert isinstance(BestOf("average").inner, Average)
+    with pytest.raises(basis.UsageError, match=r"unknown setting of method 'basis': 'step'.*did you mean.* steps"):
+        basis.separate(torch.ones(1, 1, 2), digits, SUM, "best_of", step=3)
+    with pytest.raises(basis.UsageError, match="unknown method 'bassis'"):
+        BestOf("bassis")
+    with pytest.raises(basis.UsageError, match="most must be a whole number"):
+        BestOf(most=0)
