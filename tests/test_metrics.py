@@ -95,8 +95,10 @@ def test_figures_are_per_mixture():
 
 @pytest.mark.parametrize("name", METRICS.names())
 def test_every_metric_gives_one_figure_a_mixture_with_a_unit(name):
-    metric = METRICS.get(name)()
     estimate, target = stacks(8, 3, 2)
+    pixels = estimate[0, 0].numel()
+    normal = basis.GaussianMixture([1.0], torch.zeros(1, *estimate.shape[2:]), torch.eye(pixels)[None])
+    metric = METRICS.get(name)(**{"log_likelihood": {"prior": normal}}.get(name, {}))
     assert metric(estimate, target).shape == (3,)
     assert isinstance(metric.unit, str)
 
