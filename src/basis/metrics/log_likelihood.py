@@ -42,7 +42,7 @@ class LogLikelihood(Metric):
 
     @torch.no_grad()
     def __call__(self, estimate: Tensor, target: Tensor | None = None) -> Tensor:
-        parts = estimate.flatten(0, 1).to(self.prior.device).split(BATCH)
+        parts = estimate.flatten(0, 1).to(self.prior.device, torch.float32).split(BATCH)
         found = torch.cat([self.prior.log_prob(part, self.sigma) for part in parts])
         return found.unflatten(0, estimate.shape[:2]).mean(1)
 
