@@ -179,7 +179,7 @@ def summarise(shape: tuple[int, int], timings: list[Repetition], flops: float, t
     }
 
 
-def machine(source: str, threads: int) -> dict:
+def machine_facts(threads: int) -> dict:
     """Return what a figure is worth nothing without."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
@@ -190,17 +190,16 @@ def machine(source: str, threads: int) -> dict:
         "threads": threads,
         "load": round(os.getloadavg()[0], 2),
         "torch": torch.__version__,
-        "prior": hashlib.sha256(locate(source).read_bytes()).hexdigest()[:12],
         "date": datetime.date.today().isoformat(),
         "command": shlex.join(["python", *sys.argv]),
     }
 
 
 def table(rows: list[dict]) -> str:
-    """Return rows of numbers as a Markdown table with three significant digits."""
+    """Return rows as a Markdown table, numbers with three significant digits."""
 
-    def cell(value: float) -> str:
-        return f"{value}" if isinstance(value, int) else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    def cell(value: float | str) -> str:
+        return f"{value}" if isinstance(value, int | str) else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
     lines = [list(rows[0]), ["--------:"] * len(rows[0]), *([cell(v) for v in row.values()] for row in rows)]
     return "\n".join("| " + " | ".join(f"{text:>9}" for text in line) + " |" for line in lines)
@@ -227,7 +226,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    info = machine(args.prior, args.threads)
+    weights = hashlib.sha256(locate(args.prior).read_bytes()).hexdigest()[:12]
+    info = machine_facts(args.threads) | {"prior": weights}
     flops, steps = elsewhere(cost, args.prior), elsewhere(steps_of_method, args.prior)
     first = [(batch, args.sources) for batch in args.batches]
     second = [(BATCH, count) for count in args.counts]

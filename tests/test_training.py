@@ -1,5 +1,6 @@
 """Training: the loss falls, a run that was stopped goes on as if it had not been, and mistakes are named."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -23,8 +24,8 @@ from basis.datasets.digits import Digits
 from basis.mixtures import draw_mixtures
 from basis.priors.gaussian import GaussianMixture
 from basis.training import loop
-from basis.training.objectives import Denoising
-from basis.training.recipe import Noise, Recipe, read_recipe
+from basis.training.objectives import Denoising, Likelihood, ScoreMatching, objective
+from basis.training.recipe import Levels, Noise, Recipe, read_recipe
 
 ANY = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])  # a prior of any noise level
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -175,6 +176,125 @@ def test_ctrl_c(train, recipe, tmp_path, monkeypatch):
     code, printed, _ = train(recipe(), "--out", tmp_path / "run")
     assert (code, "held-out loss" in printed) == (0, True)
     assert json.loads((tmp_path / "run" / CARD).read_text())["steps"] == 12
+
+
+def test_a_run_that_starts_from_another_prior(train, recipe, tmp_path):
+    """Its first averaged weights are those of that prior, which the card names."""
+    train(recipe(), "--out", tmp_path / "first")
+    slow = recipe(("steps = 12", "steps = 4\nlearning_rate = 1e-9"))
+    code, _, _ = train(slow, "--from", tmp_path / "first", "--out", tmp_path / "second")
+    assert code == 0
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    for name in first:
+        if first[name].dim() < 2:  # weights of layers are brought back to unit norm
+            torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-6)
+    cards = [json.loads((tmp_path / name / CARD).read_text()) for name in ("first", "second")]
+    assert cards[1]["started_from"] == cards[0]["sha256"]
+    assert cards[0]["started_from"] is None
+
+
+def test_a_run_that_starts_from_a_prior_of_another_size(train, recipe, tmp_path):
+    train(recipe(), "--out", tmp_path / "first")
+    other = recipe(("widths = [8, 16]", "widths = [8, 24]"))
+    code, _, errors = train(other, "--from", tmp_path / "first", "--out", tmp_path / "second")
+    assert code == 2
+    one_line(errors, "do not fit the recipe's prior", "trained with the same arguments")
+
+
+# Discrete noise levels, score matching and likelihood
+
+NCSN_RECIPE = """
+prior = "ncsn"
+data = "digits"
+objective = "score_matching"
+dequantize = true
+flip = true
+steps = 6
+batch = 16
+learning_rate = 0.001
+beta2 = 0.999
+warmup = 1
+decay = 0
+ema = 0
+clip = inf
+every = 3
+
+[arguments]
+shape = [1, 8, 8]
+width = 4
+"""
+
+
+def test_score_matching_of_a_perfect_score():
+    """For p = N(0, I) the loss at the true score has expectation ½ d σ^p / (1 + σ²) / σ² (closed form)."""
+
+    class Normal(basis.Prior):
+        def score(self, x, sigma):
+            return -x / (1 + sigma[:, None, None, None] ** 2)
+
+    generator = torch.Generator().manual_seed(0)
+    x, eps = torch.randn(2, 4000, 1, 4, 4, generator=generator)
+    for sigma, power in itertools.product((0.1, 1.0), (2.0, 3.0)):
+        losses = ScoreMatching(Normal((1, 4, 4)), power)(x, torch.full((4000,), sigma), eps)
+        expected = 16 * sigma**power / (1 + sigma**2) / sigma**2 / 2
+        assert losses.mean().item() == pytest.approx(expected, abs=5 * losses.std().item() / math.sqrt(4000))
+
+
+def test_likelihood_in_bits_per_dimension():
+    """A unit Gaussian at σ = 0: ½ log₂(2 π e) bits a dimension."""
+
+    class Normal(basis.DensityPrior):
+        def log_prob(self, x, sigma):
+            variance = 1 + torch.as_tensor(sigma) ** 2
+            return -0.5 * (x.flatten(1).square().sum(1) / variance + 16 * (2 * math.pi * variance).log())
+
+    x = torch.randn(4000, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    losses = Likelihood(Normal((1, 4, 4)))(x, torch.zeros(4000), x)
+    assert losses.mean().item() == pytest.approx(0.5 * math.log2(2 * math.pi * math.e), abs=0.02)
+
+
+def test_ncsn_trains_on_its_levels(recipe, data, tmp_path):
+    """Published settings: no average of weights, no clipping, a constant rate, only the ten levels."""
+    (tmp_path / "ncsn.toml").write_text(NCSN_RECIPE)
+    plan = read_recipe(tmp_path / "ncsn.toml")
+    before = list(itertools.islice(loop.train(plan, data, tmp_path / "run"), 3))
+    saved = torch.load(tmp_path / "run" / loop.CHECKPOINT, weights_only=True)
+    close(saved["prior"], saved["average"], 0)
+    after = list(loop.train(plan, data, tmp_path / "run"))
+    unbroken = list(loop.train(plan, data, tmp_path / "unbroken"))
+    np.testing.assert_allclose([p.loss for p in before + after], [p.loss for p in unbroken], rtol=1e-5)
+    assert {p.learning_rate for p in unbroken} == {0.001}
+    prior = basis.load_prior(tmp_path / "run")
+    images = data.images("train")[0]
+    x, sigma, _ = loop._batch(images, plan, prior, 0, 0, 1)
+    assert all(min(abs(s / level - 1) for level in prior.levels) < 1e-6 for s in sigma.tolist())
+    assert (x >= 0).all()
+    assert (x < 1).all()
+    assert ((x * 256) % 1 > 0).any()
+
+
+def test_half_of_the_images_are_mirrored(data):
+    plan = dataclasses.replace(read_recipe(RECIPES / "digits.toml"), flip=True, batch=400)
+    images = data.images("train")[0]
+    x = loop._batch(images, plan, ANY, 0, 0, 1)[0]
+    straight = loop._batch(images, dataclasses.replace(plan, flip=False), ANY, 0, 0, 1)[0]
+    mirrored = [not torch.equal(a, b) for a, b in zip(x, straight, strict=True)]
+    assert all(torch.equal(a, b.flip(2)) for a, b, m in zip(x, straight, mirrored, strict=True) if m)
+    assert 0.4 < np.mean(mirrored) < 0.6
+
+
+def test_noise_levels_from_the_data():
+    """Technique 1: the largest distance between two images; technique 2: neighbours overlap by one half."""
+    images = torch.tensor([0, 255, 51], dtype=torch.uint8)[:, None, None, None].expand(3, 1, 2, 2)
+    plan = Recipe("ncsn", {}, "digits", steps=1, levels=Levels("data", 0.1, "overlap"))
+    sigmas = loop._with_levels(plan, images).arguments["sigmas"]
+    assert (sigmas[0], sigmas[-1]) == pytest.approx((2.0, 0.1))
+    r = sigmas[0] / sigmas[1]
+    normal = torch.distributions.Normal(0.0, 1.0)
+    ends = [torch.tensor(math.sqrt(8) * (r - 1) + sign * 3 * r) for sign in (1, -1)]
+    assert (normal.cdf(ends[0]) - normal.cdf(ends[1])).item() >= 0.5
+    fixed = dataclasses.replace(plan, levels=Levels(3.0, 0.1, 5))
+    assert loop._with_levels(fixed, images).arguments["sigmas"] == pytest.approx(basis.geometric(3.0, 0.1, 5).tolist())
 
 
 # The loss
@@ -367,6 +487,9 @@ BAD = {
     "zero": (("every = 4", "every = 0"), "every must be positive, got 0"),
     "negative": (("batch = 32", "batch = -1"), "batch must be positive, got -1"),
     "precision": (("warmup", 'precision = "bf8"\nwarmup'), "'bf8'", "did you mean bf16"),
+    "objective": (("warmup", 'objective = "likelihod"\nwarmup'), "'likelihod'", "did you mean likelihood"),
+    "no density": (("warmup", 'objective = "likelihood"\nwarmup'), "prior 'edm' has no density"),
+    "levels": (("[noise]", "[levels]\nmaxi = 3\n[noise]"), "levels.", "'maxi'", "did you mean max"),
     "argument": (("widths", "width"), "do not suit prior 'edm'", "width"),
     "no std": (("std = 0.3754\n", ""), "do not suit prior 'edm'", "std"),
     "no network": (('"edm"', '"gaussian"'), "do not suit prior 'gaussian'"),
@@ -427,11 +550,13 @@ def test_divergence(train, recipe, tmp_path, every, message):
 # The recipes that come with the library
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
-def test_bundled_recipes_fit_their_data(name):
-    plan = read_recipe(RECIPES / f"{name}.toml")
-    prior = loop._prior(plan, {"digits": (1, 8, 8), "mnist": (1, 28, 28)}[name])
-    assert plan.data == name
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_bundled_recipes_fit_their_data(path):
+    plan = read_recipe(path)
+    shape = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}[plan.data]
+    plan = loop._with_levels(plan, torch.randint(0, 256, (4, *shape), dtype=torch.uint8))
+    prior = loop._prior(plan, shape)
+    objective(plan, prior)
     assert all(p.isfinite().all() for p in prior.parameters())
 
 

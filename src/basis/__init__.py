@@ -10,7 +10,7 @@ from basis.core.errors import BasisError, DataError, DivergenceError, UsageError
 from basis.core.metric import align, reorder
 from basis.core.mixing import Mixing
 from basis.core.posterior import Posterior
-from basis.core.prior import DensityPrior, Prior, Product, Rescaled
+from basis.core.prior import Accelerated, DensityPrior, Prior, Product, Rescaled
 from basis.core.sampler import Sampler, State
 from basis.core.schedule import geometric, karras
 from basis.core.separator import Run, Separation, Separator
@@ -21,14 +21,15 @@ from basis.mixings.grayscale import Grayscale
 from basis.mixings.weighted_sum import WeightedSum
 from basis.posteriors.gaussian_likelihood import GaussianLikelihood
 from basis.priors.gaussian import GaussianMixture
+from basis.priors.ncsn import NCSN
 from basis.samplers.annealed_langevin import AnnealedLangevin
 from basis.separators.average import Average
 from basis.separators.basis import BASIS
 
 __version__ = "0.1.0"
 __all__ = [
-    "BASIS", "AnnealedLangevin", "Average", "BasisError", "Clipped", "DataError", "DensityPrior", "DivergenceError",
-    "GaussianLikelihood", "GaussianMixture", "Grayscale", "Mixing", "Posterior", "Prior", "Product", "Rescaled", "Run",
-    "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "align", "example", "geometric",
-    "karras", "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
+    "BASIS", "NCSN", "Accelerated", "AnnealedLangevin", "Average", "BasisError", "Clipped", "DataError", "DensityPrior",
+    "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Grayscale", "Mixing", "Posterior", "Prior", "Product",
+    "Rescaled", "Run", "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "align", "example",
+    "geometric", "karras", "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
 ]  # fmt: skip

@@ -61,13 +61,15 @@ def evaluate(
     seed: cli.SeedOption = 0,
     batch_size: cli.BatchOption = 50,
     device: cli.DeviceOption = "cpu",
+    precision: cli.PrecisionOption = "no",
+    compile_: cli.CompileOption = False,
     data_dir: cli.DataDirOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for all figures.")] = None,
 ) -> None:
     """Measure the PSNR of separations against the truth (the protocol of Table 2)."""
     problem = _problem(data, task, sources, weights, n, split, seed, data_dir)
     mixing = WeightedSum(problem.weights)
-    priors = cli.priors(prior, mixing.sources, device)
+    priors = cli.priors(prior, mixing.sources, device, precision, compile_)
     settings = cli.settings(steps, levels, set_)
     start = time.monotonic()
     run = stream(problem.mixture, priors, mixing, method, seed=seed, samples=samples, batch_size=batch_size, **settings)
@@ -87,6 +89,7 @@ def evaluate(
             "prior": prior,
             "prior_sha256": cli.hashes(prior),
             "device": device,
+            "precision": precision,
             "seconds": round(time.monotonic() - start, 1),
             "command": shlex.join(["basis", *sys.argv[1:]]),
             "versions": versions(),

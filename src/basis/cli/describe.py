@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from basis.core.checkpoint import PRETRAINED, PRIORS, WEIGHTS, load_prior, locate, pretrained, read_card
+from basis.core.checkpoint import PRETRAINED, PRIORS, WEIGHTS, foreign, load_prior, locate, pretrained, read_card
 from basis.core.dataset import DATASETS
 from basis.core.format import FORMATS
 from basis.core.metric import METRICS
@@ -40,9 +40,13 @@ def list_choices() -> None:
 
 def info(prior: Annotated[str, typer.Argument(help="Bundled name, folder or file.")]) -> None:
     """Show what a prior is: shape, size, training data, steps, scores and hash."""
+    reader = foreign(prior)
     loaded = load_prior(prior)
-    path = locate(prior)
     typer.echo(f"{prior}: {type(loaded).__name__} over images of {'×'.join(map(str, loaded.shape))} (C×H×W)")
     typer.echo(f"parameters: {sum(p.numel() for p in loaded.parameters()):,}")
+    if reader:
+        typer.echo(f"read from a foreign format; `basis import` makes a prior folder of it ({type(reader).__name__})")
+        return
+    path = locate(prior)
     typer.echo(f"weights: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
     typer.echo(json.dumps(read_card(path), indent=2, ensure_ascii=False))

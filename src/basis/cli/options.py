@@ -13,9 +13,9 @@ import torch
 import typer
 from tqdm import tqdm
 
-from basis.core.checkpoint import load_prior, locate, read_card
+from basis.core.checkpoint import foreign, load_prior, locate, read_card
 from basis.core.errors import UsageError
-from basis.core.prior import Prior
+from basis.core.prior import Accelerated, Prior
 from basis.core.sampler import State
 from basis.core.separator import Run
 from basis.mixings.weighted_sum import WeightedSum
@@ -28,6 +28,8 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="Another sett
 SamplesOption = Annotated[int, typer.Option("--samples", help="Posterior samples of each mixture.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Fixes the result.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
+PrecisionOption = Annotated[str, typer.Option("--precision", help="Compute the network in no (float32), bf16, fp16.")]
+CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the network: a minute's wait, then faster.")]
 DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Folder of data sets (or set BASIS_DATA).")]
 SourcesOption = Annotated[int | None, typer.Option("--sources", "-k", help="Number K of sources (2 by default).")]
 WeightsOption = Annotated[str | None, typer.Option("--weights", help="Mixing weights a,b,… one a source.")]
@@ -56,7 +58,7 @@ def mixing(sources: int | None, weights: str | None) -> WeightedSum:
     return WeightedSum(alphas)
 
 
-def priors(names: str, sources: int, device: str) -> list[Prior]:
+def priors(names: str, sources: int, device: str, precision: str = "no", compile: bool = False) -> list[Prior]:
     """Return one prior a source, equal names loaded once."""
     parts = names.split(",")
     if len(parts) not in (1, sources):
@@ -68,12 +70,14 @@ def priors(names: str, sources: int, device: str) -> list[Prior]:
     except (RuntimeError, AssertionError) as error:  # NotImplementedError is a RuntimeError
         raise UsageError(f"device '{device}' is not available here", fix="use --device cpu") from error
     loaded = {name: load_prior(name, device) for name in dict.fromkeys(parts)}
+    if precision != "no" or compile:
+        loaded = {name: Accelerated(prior, precision, compile) for name, prior in loaded.items()}
     return [loaded[name] for name in (parts if len(parts) > 1 else parts * sources)]
 
 
 def hashes(names: str) -> dict[str, str | None]:
-    """Return the sha256 on each prior's card."""
-    return {name: read_card(locate(name)).get("sha256") for name in names.split(",")}
+    """Return the sha256 on each prior's card, None for a prior in a foreign format."""
+    return {name: None if foreign(name) else read_card(locate(name)).get("sha256") for name in names.split(",")}
 
 
 def settings(steps: int | None, levels: int | None, others: list[str] | None) -> dict:

@@ -38,6 +38,8 @@ def separate(
     samples: cli.SamplesOption = 1,
     seed: cli.SeedOption = 0,
     device: cli.DeviceOption = "cpu",
+    precision: cli.PrecisionOption = "no",
+    compile_: cli.CompileOption = False,
     out: OutOption = Path("out"),
     resize: ResizeOption = False,
 ) -> None:
@@ -47,7 +49,7 @@ def separate(
     of its sources unless --weights says otherwise.
     """
     mixing = cli.mixing(sources, weights)
-    priors = cli.priors(prior, mixing.sources, device)
+    priors = cli.priors(prior, mixing.sources, device, precision, compile_)
     settings = cli.settings(steps, levels, set_)
     facts = {
         "method": method,
@@ -58,6 +60,7 @@ def separate(
         "prior": prior,
         "prior_sha256": cli.hashes(prior),
         "device": device,
+        "precision": precision,
         "versions": versions(),
     }
     failed, found = 0, find(paths)

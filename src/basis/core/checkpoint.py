@@ -13,7 +13,7 @@ import safetensors
 from safetensors.torch import load_file, save
 
 from basis.core.errors import DataError, UsageError, unknown
-from basis.core.format import FORMATS
+from basis.core.format import FORMATS, Format
 from basis.core.prior import Prior
 from basis.core.registry import Registry
 
@@ -73,10 +73,8 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
         >>> load_prior("mnist").shape
         (1, 28, 28)
     """
-    for name in FORMATS.names():
-        reader = FORMATS.get(name)()
-        if reader.accepts(source):
-            return reader.read(source).prior.to(device)
+    if reader := foreign(source):
+        return reader.read(source).prior.to(device)
     if not isinstance(source, str | Path):
         raise UsageError(f"expected the name, folder or file of a prior, got {source!r}", fix="see basis.load_prior")
     path, config = open_weights(source, sha256)
@@ -133,6 +131,12 @@ def sha256_of(path: Path) -> str:
     """Return the hash of a file, read in parts: a prior of ten flows has gigabytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def foreign(source: object) -> Format | None:
+    """Return the foreign format that the source is of, None for one of our own."""
+    readers = (FORMATS.get(name)() for name in FORMATS.names())
+    return next((reader for reader in readers if reader.accepts(source)), None)
 
 
 def locate(source: str | Path) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from basis.core.errors import UsageError
+from basis.core.errors import UsageError, unknown
 
 
 class Prior(nn.Module, ABC):
@@ -173,6 +173,45 @@ class Rescaled(Prior):
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self.scale * self.prior.score(self.scale * x + self.shift, self.scale * sigma)
+
+
+class Accelerated(Prior):
+    """A prior computed faster: in lower precision, compiled, or both. The same prior but for rounding.
+
+    Args:
+        prior: any prior; its density, if it has one, is left behind.
+        precision: "bf16", "fp16" or "no": what convolutions and matrix products are computed in (`torch.autocast`).
+            On CPUs, bf16 is faster where they have instructions for it.
+        compile: whether to compile the prior's networks with `torch.compile`, which takes a minute at the first call.
+
+    Raises:
+        UsageError: unknown precision.
+
+    Example:
+        >>> from basis import load_prior
+        >>> prior, x = load_prior("mnist"), torch.zeros(1, 1, 28, 28)
+        >>> error = Accelerated(prior, "bf16").denoise(x, 0.5) - prior.denoise(x, 0.5)
+        >>> bool(error.abs().max() < 0.01)
+        True
+    """
+
+    def __init__(self, prior: Prior, precision: str = "bf16", compile: bool = False) -> None:
+        kinds = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+        if precision not in kinds:
+            raise unknown("precision", str(precision), kinds)
+        super().__init__(prior.shape, prior.support, prior.levels)
+        self.prior, self.dtype = prior, kinds[precision]
+        if compile:
+            for network in prior.children():
+                network.compile()
+
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None):
+            return self.prior.score(x, sigma).float()
+
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None):
+            return self.prior.denoise(x, sigma).float()
 
 
 def per_example(value: float | Tensor, x: Tensor) -> Tensor:

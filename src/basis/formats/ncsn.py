@@ -41,7 +41,9 @@ class NCSNCheckpoint(Format):
     def accepts(self, source: object) -> bool:
         return isinstance(source, str | Path) and Path(source).suffix == ".pth" and Path(source).is_file()
 
-    def read(self, source, size: int | None = None, sigmas: Sequence[float] | None = None, ema: bool = True) -> Foreign:
+    def read(  # type: ignore[override]
+        self, source, size: int | None = None, sigmas: Sequence[float] | None = None, ema: bool = True
+    ) -> Foreign:
         path = Path(source)
         state, averaged = _states(path)
         stored = state.pop(SIGMAS, None)
@@ -49,14 +51,14 @@ class NCSNCheckpoint(Format):
             state = {**state, **averaged}
         width, channels, levels = _sizes(path, state)
         if sigmas is None:
-            sigmas = geometric(1.0, 0.01, levels).tolist() if stored is None else stored.double().tolist()
+            sigmas = (geometric(1.0, 0.01, levels or 1) if stored is None else stored.double()).tolist()
         if levels not in (None, len(sigmas)):
             raise UsageError(f"got {len(sigmas)} sigmas, {path} has {levels} levels", fix=f"give {levels} sigmas")
         if size is None:
             size = {1: 28, 3: 32}.get(channels)
         if not isinstance(size, int) or size < 4:
             raise UsageError(f"expected the side of the images, got size {size}", fix="for instance --set size=64")
-        arguments = {
+        arguments: dict[str, Any] = {
             "shape": [channels, size, size],
             "width": width,
             "sigmas": list(sigmas),
