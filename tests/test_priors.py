@@ -206,3 +206,36 @@ def test_per_example():
     x = torch.zeros(2, 3, 4)
     assert per_example(0.5, x).shape == ()
     assert torch.equal(per_example(torch.tensor([1.0, 2.0]), x), torch.tensor([[[1.0]], [[2.0]]]))
+
+
+# Accelerated
+
+
+def test_a_prior_in_low_precision():
+    """bf16 keeps eight bits: the denoised image within two grey levels, and not bit-equal (it did something)."""
+    prior = basis.load_prior("mnist")
+    fast = basis.Accelerated(prior, "bf16")
+    x = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for sigma in (0.05, 0.5):
+        a, b = prior.denoise(x, sigma), fast.denoise(x, sigma)
+        assert b.dtype == torch.float32
+        assert 0 < (a - b).abs().max() < 2 / 255
+        torch.testing.assert_close(fast.score(x, sigma) * sigma**2 + x, b, rtol=0, atol=2 / 255)
+    assert torch.equal(basis.Accelerated(prior, "no").score(x, 0.5), prior.score(x, 0.5))
+
+
+def test_an_accelerated_prior_is_the_same_prior():
+    prior = basis.NCSN((1, 8, 8), 4)
+    fast = basis.Accelerated(prior)
+    assert (fast.shape, fast.support, fast.levels) == (prior.shape, prior.support, prior.levels)
+    with pytest.raises(basis.UsageError, match=r"unknown precision 'bf8'.*bf16"):
+        basis.Accelerated(prior, "bf8")
+
+
+def test_priors_of_different_discrete_levels_do_not_go_together():
+    one, other = basis.NCSN((1, 8, 8), 4), basis.NCSN((1, 8, 8), 4, sigmas=[0.5, 0.1])
+    with pytest.raises(basis.UsageError, match="trained at different noise levels"):
+        basis.Product([one, other])
+    anywhere = EDM((1, 8, 8), 0.3, 0.4, [8], [1], [False])
+    assert basis.Product([one, anywhere]).levels == one.levels
+    assert basis.Rescaled(one, scale=2.0).levels == tuple(level / 2 for level in one.levels)

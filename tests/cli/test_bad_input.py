@@ -113,6 +113,7 @@ USAGE = {
     "--prior tinny": ["unknown prior 'tinny'", "did you mean tiny?"],
     "--prior tiny,tiny,tiny": ["got 3 priors for 2 sources", "one a source"],
     "--device tpu": ["device 'tpu' is not available here", "use --device cpu"],
+    "--precision bf8": ["unknown precision 'bf8'", "bf16"],
 }
 
 

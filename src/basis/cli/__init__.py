@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command()(separate.separate)
 app.command()(demo.demo)
 app.command()(train.train)
+app.command()(train.finetune)
 app.command("import")(convert.convert)
 app.command("list")(describe.list_choices)
 app.command()(describe.info)

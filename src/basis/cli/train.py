@@ -1,4 +1,4 @@
-"""`basis train`."""
+"""`basis train` and `basis finetune`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import typer
 from tqdm import tqdm
 
 from basis.cli import options as cli
-from basis.core.dataset import DATASETS
+from basis.core.dataset import DATASETS, Dataset
 from basis.core.errors import DataError, UsageError
 
 OTHER_PROCESS = os.environ.get("RANK", "0") != "0"  # of several: the first one reports for all
 
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, for instance recipes/mnist.toml.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Prior folder; runs/RECIPE by default.")]
+
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, for instance recipes/mnist.toml.")],
+    recipe: RecipeArgument,
     data_dir: cli.DataDirOption = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Prior folder; runs/RECIPE by default.")] = None,
+    out: OutOption = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="PRIOR", help="Begin with the weights of this prior.")
     ] = None,
@@ -30,21 +33,56 @@ def train(
     Stop it with Ctrl-C and start it again with the same command: it goes on from the last checkpoint. Losses are logged
     for TensorBoard in OUT/log. Several processes or GPUs: `accelerate launch -m basis train RECIPE`.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
+    plan, data, folder = _prepare(recipe, data_dir, out)
+    loss = _follow(recipe.stem, plan, data, folder, start, f"basis train {recipe} --out {folder}")
+    if not OTHER_PROCESS:
+        typer.echo(f"{folder}: {_words(loss)}; separate with --prior {folder}")
 
-        from basis.training import loop
+
+def finetune(recipe: RecipeArgument, data_dir: cli.DataDirOption = None, out: OutOption = None) -> None:
+    """Train a prior with a network for each noise level, one after another, or go on where this was stopped.
+
+    The data's own prior comes first, then each level from the smallest to the largest, which starts from the one before
+    (section 3.5 of the paper). Single levels lie in OUT/levels; OUT becomes the prior of all of them.
+    """
+    plan, data, folder = _prepare(recipe, data_dir, out)
+    from basis.training.finetune import assemble, stages
+
+    for stage in stages(plan, folder):
+        name, again = f"sigma {stage.sigma:.4g}", f"basis finetune {recipe} --out {folder}"
+        loss = _follow(name, stage.recipe, data, stage.out, stage.start, again)
+        if not OTHER_PROCESS:
+            typer.echo(f"{name}: {_words(loss)}")
+    if not OTHER_PROCESS:
+        assemble(plan, folder)
+        typer.echo(f"{folder}: separate with --prior {folder}")
+
+
+def _words(held_out: float) -> str:
+    return "already trained" if math.isnan(held_out) else f"held-out loss {held_out:.4f}"
+
+
+def _prepare(recipe: Path, data_dir: Path | None, out: Path | None):
+    """Return the recipe, its data set and the folder to write."""
+    try:
+        import accelerate  # noqa: F401
+        import tensorboard  # noqa: F401
     except ImportError as error:
         raise UsageError(f"training needs {error.name}", fix="pip install 'basis-separation[train]'") from error
     from basis.training.recipe import read_recipe
 
     plan = read_recipe(recipe)
-    folder = out or Path("runs") / recipe.stem
-    data = DATASETS.get(plan.data)(data_dir)
+    return plan, DATASETS.get(plan.data)(data_dir), out or Path("runs") / recipe.stem
+
+
+def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | None, again: str) -> float:
+    """Train behind a progress bar and with a log; return the last held-out loss, NaN if there was nothing to do."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    from basis.training import loop
+
     held_out = float("nan")
-    with tqdm(
-        total=plan.steps, unit="step", desc=recipe.stem, dynamic_ncols=True, disable=OTHER_PROCESS or None
-    ) as bar:
+    with tqdm(total=plan.steps, unit="step", desc=name, dynamic_ncols=True, disable=OTHER_PROCESS or None) as bar:
         log = None
         try:
             for progress in loop.train(plan, data, folder, start):
@@ -59,7 +97,7 @@ def train(
                 bar.update(progress.step - bar.n)
                 bar.set_postfix_str(f"loss {progress.loss:.4f}, held out {held_out:.4f}, {progress.rate:.0f} images/s")
         except KeyboardInterrupt:
-            cli.complain(f"stopped; `basis train {recipe} --out {folder}` goes on from the last checkpoint")
+            cli.complain(f"stopped; `{again}` goes on from the last checkpoint")
             raise typer.Exit(130) from None
         except OSError as error:
             reason = error.strerror or error
@@ -67,7 +105,4 @@ def train(
         finally:
             if log:
                 log.close()
-    if OTHER_PROCESS:
-        return
-    loss = "already trained" if math.isnan(held_out) else f"held-out loss {held_out:.4f}"
-    typer.echo(f"{folder}: {loss}; separate with --prior {folder}")
+    return held_out

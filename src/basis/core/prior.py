@@ -86,6 +86,9 @@ class DensityPrior(Prior):
     def log_prob(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """Return log p_σ(x) in nats, (B,), a density with respect to the units of x; ``sigma = 0`` is p itself."""
 
+    def initialise(self, x: Tensor, sigma: Tensor) -> None:
+        """Set initial values that depend on the data from a first batch x + σ ε, (B, *S); most priors have none."""
+
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         with torch.enable_grad():
             x = x.detach().requires_grad_()

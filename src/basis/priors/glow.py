@@ -154,7 +154,9 @@ class Glow(DensityPrior):
         return self.decode(temperature * noise.normal(), sigma)
 
     def initialise(self, x: Tensor, sigma: float | Tensor) -> None:
-        """Set the actnorms of a level's network by a batch of training data x + σ ε, (B, C, H, W)."""
+        """Set the actnorms of a network by a batch of training data x + σ ε, (B, C, H, W), of its level."""
+        if self.known is not None:
+            sigma = float(torch.as_tensor(sigma).max())
         network, level = self._network(sigma, x)
         network.initialise((x - self.mean) / self._scale(sigma, x), level)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior, write_atomically
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError, DivergenceError, UsageError
-from basis.core.prior import Prior
+from basis.core.prior import DensityPrior, Prior
 from basis.core.schedule import geometric, overlapping
 from basis.networks.magnitude import hold_weights, plain_parameters, renew_weights
 from basis.training.objectives import noise_levels, objective
@@ -64,6 +64,9 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
     prior = _prior(recipe, tuple(images.shape[1:]))
     if start is not None:
         _start(prior, start)
+    elif isinstance(prior, DensityPrior) and not (out / CHECKPOINT).exists():
+        x, sigma, eps = _batch(images, recipe, prior, 0, 0, 1)
+        prior.initialise(x + sigma[:, None, None, None] * eps, sigma)
     average = copy.deepcopy(prior).eval().requires_grad_(False).to(accelerator.device)
     if recipe.unit_weights:
         hold_weights(prior)

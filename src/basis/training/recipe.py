@@ -11,7 +11,7 @@ from basis.core.errors import DataError, UsageError, unknown
 
 TYPES = {
     "str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict, "Levels | None": dict,
-    "float | str": int | float | str, "int | str": int | str,
+    "Finetune | None": dict,    "float | str": int | float | str, "int | str": int | str,
 }  # fmt: skip
 POSITIVE = ("steps", "batch", "learning_rate", "warmup", "clip", "every")
 CHOICES = {
@@ -46,6 +46,25 @@ class Levels:
 
 
 @dataclass(frozen=True)
+class Finetune:
+    """How a prior with a network for each noise level is made (section 3.5 of the paper): `basis finetune`.
+
+    Each level starts from the weights of the next smaller one, the smallest from those of the data themselves.
+
+    Args:
+        steps: optimiser steps at each level; the recipe's own steps train the data's prior.
+        learning_rate: peak learning rate at each level.
+        max, min, count: the levels, geometric.
+    """
+
+    steps: int
+    learning_rate: float
+    max: float = 1.0
+    min: float = 0.01
+    count: int = 10
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that a training run depends on.
 
@@ -71,6 +90,7 @@ class Recipe:
         every: steps between checkpoints, with the held-out loss measured at each.
         seed: fixes initial weights, order of the data and noise.
         noise: the noise levels seen in training, for a prior that takes any.
+        finetune: how `basis finetune` goes on, for a prior with a network for each noise level.
         levels: the noise levels to build a prior of discrete ones with; by default those that its arguments say.
     """
 
@@ -96,6 +116,7 @@ class Recipe:
     seed: int = 0
     noise: Noise = field(default_factory=Noise)
     levels: Levels | None = None
+    finetune: Finetune | None = None
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -114,7 +135,7 @@ def read_recipe(path: str | Path) -> Recipe:
     needed = [name for name, entry in fields.items() if entry.default is entry.default_factory is dataclasses.MISSING]
     if absent := [name for name in needed if name not in values]:
         raise UsageError(f"{path} lacks {', '.join(absent)}", fix="see recipes/mnist.toml for an example")
-    for name, cls in (("noise", Noise), ("levels", Levels)):
+    for name, cls in (("noise", Noise), ("levels", Levels), ("finetune", Finetune)):
         if name in values:
             values[name] = _table(path, name, values[name], cls)
     return Recipe(**values)
@@ -127,7 +148,12 @@ def _table(path: str | Path, name: str, values: dict, cls: type):
         if key not in fields:
             raise unknown(f"entry in {path}: {name}.", key, fields)
         _check(path, f"{name}.{key}", value, fields[key])
-    return cls(**values)
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise UsageError(
+            f"{path}: the table [{name}] is not whole ({error})", fix="see recipes/glow-mnist.toml"
+        ) from error
 
 
 def _check(path: str | Path, key: str, value: object, kind: str) -> None:

@@ -1,0 +1,72 @@
+"""One network for each noise level, each fine-tuned from the next smaller one (section 3.5 of the paper)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior
+from basis.core.errors import UsageError
+from basis.core.schedule import geometric
+from basis.training.recipe import Noise, Recipe
+
+STAGES = "levels"  # folder of the single levels, in the folder of the whole
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Training at one noise level: what `basis.training.loop.train` is called with."""
+
+    sigma: float
+    recipe: Recipe
+    out: Path
+    start: Path | None
+
+
+def stages(recipe: Recipe, out: str | Path) -> Iterator[Stage]:
+    """Yield the data themselves (σ = 0) and then the noise levels from the smallest to the largest.
+
+    Raises:
+        UsageError: the recipe has no table [finetune].
+    """
+    plan = recipe.finetune
+    if plan is None:
+        raise UsageError(
+            "the recipe says nothing of fine-tuning", fix="add a table [finetune]: see recipes/glow-mnist.toml"
+        )
+    start = None
+    for sigma in [0.0, *geometric(plan.max, plan.min, plan.count).flip(0).tolist()]:
+        own = dataclasses.replace(
+            recipe,
+            arguments={**recipe.arguments, "levels": [sigma]},
+            noise=Noise(min=sigma, max=sigma),
+            finetune=None,
+        )
+        if start is not None:
+            own = dataclasses.replace(own, steps=plan.steps, learning_rate=plan.learning_rate)
+        folder = Path(out) / STAGES / f"{sigma:.4f}"
+        yield Stage(sigma, own, folder, start)
+        start = folder
+
+
+def assemble(recipe: Recipe, out: str | Path) -> Path:
+    """Write the prior of all levels from those of the single ones; its card has each one's held-out loss."""
+    parts = sorted(stages(recipe, out), key=lambda stage: -stage.sigma)
+    arguments = {**recipe.arguments, "levels": [stage.sigma for stage in parts]}
+    whole = PRIORS.get(recipe.prior)(**arguments)
+    weights = {}
+    for i, stage in enumerate(parts):
+        for key, value in load_prior(stage.out).state_dict().items():
+            weights[key.replace("networks.0.", f"networks.{i}.", 1)] = value
+    whole.load_state_dict(weights)
+    cards = {f"{stage.sigma:.4g}": read_card(locate(stage.out)) for stage in parts}
+    card = {
+        "recipe": dataclasses.asdict(recipe),
+        "steps": sum(card["steps"] for card in cards.values()),
+        "images": sum(card["images"] for card in cards.values()),
+        "hours": round(sum(card["hours"] for card in cards.values()), 2),
+        "held_out_loss": {sigma: card["held_out_loss"] for sigma, card in cards.items()},
+    }
+    return save_prior(whole, arguments, out, card)
