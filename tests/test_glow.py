@@ -10,7 +10,7 @@ from torch import nn
 import basis
 from basis.core.noise import Noise
 from basis.networks.frozen_glow import FrozenStep
-from basis.networks.glow import ActNorm, GlowNetwork, Hidden, Mix, Step, ZeroConv
+from basis.networks.glow import GlowNetwork, Hidden, Step, ZeroConv, scaled_conv
 from basis.priors.glow import Glow
 
 TINY = {"shape": [2, 4, 4], "scales": 2, "depth": 2, "width": 8}
@@ -66,16 +66,14 @@ def test_a_step_by_its_jacobian_and_its_inverse(step):
     torch.testing.assert_close(total.float().expand(2), log_det.detach(), rtol=0, atol=1e-4)
 
 
-def test_actnorm_and_1x1_convolution_by_their_jacobians():
-    x = images(1, (4, 2, 3))[0]
-    norm = shaken(ActNorm(4))
-    assert 6 * norm.log_scale.sum().item() == pytest.approx(jacobian_log_det(lambda y: norm(y[None])[0], x), abs=1e-4)
-    for lu in (False, True):
-        mix = shaken(Mix(4, lu=lu), 0.3)
-        expected = jacobian_log_det(lambda y, mix=mix: mix(y[None])[0], x)
-        assert 6 * mix.log_det().item() == pytest.approx(expected, abs=1e-4)
-        by_hand = torch.einsum("chw,cd->dhw", x, mix.matrix())  # row vector times W
-        torch.testing.assert_close(mix(x[None])[0], by_hand)
+@pytest.mark.parametrize("lu", [False, True])
+def test_actnorm_and_1x1_convolution_by_hand_and_by_their_jacobian(lu):
+    step, x = shaken(Step(4, 8, lu=lu), 0.3), images(1, (4, 2, 3))[0]
+    z = torch.cat(step.mixed(x[None]), 1)[0]
+    normed = (x + step.norm.b[:, None, None]) * torch.exp(3 * step.norm.logs)[:, None, None]
+    torch.testing.assert_close(z, torch.einsum("chw,cd->dhw", normed, step.mix.matrix()))  # row vector times W
+    expected = jacobian_log_det(lambda y: torch.cat(step.mixed(y[None]), 1)[0], x)
+    assert 6 * (step.norm.log_scale.sum() + step.mix.log_det()).item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_border_channel_by_hand():
@@ -95,7 +93,7 @@ def test_the_border_channel_by_hand():
 
 def test_affine_coupling_by_hand():
     step, z = shaken(Step(4, 8)), images(1, (4, 2, 2))
-    mixed = step.mix(step.norm(z))
+    mixed = torch.cat(step.mixed(z), 1)
     out = step.l_last(step.l_2(step.l_1(mixed[:, :2], None), None), None)
     second = (mixed[:, 2:] + out[:, [0, 2]]) * torch.sigmoid(out[:, [1, 3]] + 2)
     torch.testing.assert_close(step(z)[0], torch.cat([mixed[:, :2], second], 1))
@@ -235,23 +233,28 @@ def test_bits_per_dimension():
     torch.testing.assert_close(prior.bits_per_dim(images()), expected)
 
 
-def test_initialisation_standardises():
+@pytest.mark.parametrize("std", [None, 0.3])
+def test_initialisation_standardises(std):
     torch.manual_seed(0)
-    prior = Glow(**{**TINY, "width": 16}, levels=[0.1])
+    prior = Glow(**{**TINY, "width": 16}, levels=None if std else [0.1], std=std)
     x = images(200)
-    seen = []
-    for module in prior.modules():
-        if isinstance(module, ActNorm):
-            module.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    prior.eval()
     prior.initialise(x, 0.1)
-    assert not prior.training
-    seen.clear()
-    prior.train().log_prob(x, 0.1)
-    assert len(seen) == 2 * 2 * 3
-    for output in seen:
-        torch.testing.assert_close(output.mean((0, 2, 3)), torch.zeros(output.shape[1]), rtol=0, atol=1e-4)
-        torch.testing.assert_close(output.std((0, 2, 3)), torch.ones(output.shape[1]), rtol=0, atol=1e-2)
+    network, level = prior._network(0.1, x)
+    e = network.embedding(level)
+    y, checked = (x - prior.mean) / prior._scale(0.1, x), 0
+    for steps in network.steps:
+        y = nn.functional.pixel_unshuffle(y, 2)
+        for step in steps:
+            z1, _ = step.mixed(y)
+            whole = torch.cat(step.mixed(y), 1)
+            hidden = step.l_1(z1, e)
+            for output in (whole, scaled_conv(z1, step.l_1, e), scaled_conv(hidden, step.l_2, e)):
+                checked += 1
+                torch.testing.assert_close(output.mean((0, 2, 3)), torch.zeros(output.shape[1]), rtol=0, atol=1e-4)
+                torch.testing.assert_close(output.square().mean(), torch.ones([]), rtol=0, atol=1e-2)
+            y, _ = step(y, e)
+        y = y.chunk(2, 1)[0]
+    assert checked == 2 * 2 * 3
 
 
 def test_one_network_a_level():

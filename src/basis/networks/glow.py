@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from basis.networks.frozen_glow import FrozenGlow, border, exact, standardise
+from basis.networks.frozen_glow import FORMAT, FrozenGlow, border, exact, standardise
 
 SHARPNESS = 3.0  # published scales are exp(3 · logs): learned three times as fast
 WAVES = 16  # cosines that describe the noise level
@@ -23,14 +23,11 @@ WORST_CONDITION = 1e6  # of a 1×1 convolution that float32 can still undo
 
 
 class ActNorm(nn.Module):
-    """Affine map of each channel, ``(x + b) · exp(3 logs)``."""
+    """Affine map of each channel, ``(x + b) · exp(3 logs)``; computed with what comes next, see `scaled_conv`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.b, self.logs = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x + self.b[:, None, None]) * torch.exp(self.log_scale)[:, None, None]
 
     @property
     def log_scale(self) -> Tensor:
@@ -46,7 +43,7 @@ class ActNorm(nn.Module):
 
 
 class Mix(nn.Module):
-    """Invertible 1×1 convolution: the row vector of each pixel's channels times a matrix W.
+    """Matrix W of an invertible 1×1 convolution, by which the row vector of each pixel's channels is multiplied.
 
     With ``lu``, ``W = P (L + I) (U + diag(sign_S · exp(log_S)))``, L and U strictly triangular, P a permutation: the
     log-determinant is then a sum over channels.
@@ -64,9 +61,6 @@ class Mix(nn.Module):
         self.register_buffer("sign_S", U.diagonal().sign())
         self.L, self.U = nn.Parameter(L.tril(-1)), nn.Parameter(U.triu(1))
         self.log_S = nn.Parameter(U.diagonal().abs().log())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.matrix().T[:, :, None, None])
 
     def matrix(self) -> Tensor:
         """Return W, (C, C)."""
@@ -98,8 +92,14 @@ class Hidden(nn.Module):
         self.level = level_shift(embedding, c_out)
 
     def forward(self, x: Tensor, e: Tensor | None) -> Tensor:
-        y = F.conv2d(x, self.weight) if self.weight.shape[-1] == 1 else conv(x, self.weight)
-        return F.relu(self.norm(y if self.level is None else y + self.level(e)[:, :, None, None]))
+        return F.relu_(scaled_conv(x, self, e))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, e: Tensor | None) -> None:
+        """Set the actnorm so that this batch has mean 0 and standard deviation 1 before the ReLU."""
+        self.norm.b.zero_()
+        self.norm.logs.zero_()
+        self.norm.fit(scaled_conv(x, self, e))
 
     @property
     def affine(self) -> tuple[Tensor, Tensor]:
@@ -117,9 +117,7 @@ class ZeroConv(nn.Module):
         self.level = level_shift(embedding, c_out)
 
     def forward(self, x: Tensor, e: Tensor | None) -> Tensor:
-        y = conv(x, self.weight) + self.b[:, None, None]
-        y = y if self.level is None else y + self.level(e)[:, :, None, None]
-        return y * torch.exp(self.affine[1])[:, None, None]
+        return scaled_conv(x, self, e)
 
     @property
     def affine(self) -> tuple[Tensor, Tensor]:
@@ -145,7 +143,7 @@ class Step(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map x (B, C, H, W) to z of that shape, with log |det ∂z/∂x|, (B,)."""
-        z1, z2 = self.mix(self.norm(x)).split([x.shape[1] // 2, x.shape[1] - x.shape[1] // 2], 1)
+        z1, z2 = self.mixed(x)
         log_det = x.shape[2] * x.shape[3] * (self.norm.log_scale.sum() + self.mix.log_det())
         h = self.l_last(self.l_2(self.l_1(z1, e), e), e)
         if not self.affine:
@@ -153,6 +151,20 @@ class Step(nn.Module):
         s = h[:, 1::2] + 2
         z2 = (z2 + h[:, 0::2]) * torch.sigmoid(s)
         return torch.cat([z1, z2], 1), log_det + F.logsigmoid(s).sum((1, 2, 3))
+
+    def mixed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both halves of the channels after actnorm and 1×1 convolution."""
+        gain, W = torch.exp(self.norm.log_scale), self.mix.matrix()
+        z = F.conv2d(x, (gain[:, None] * W).T[:, :, None, None], (self.norm.b * gain) @ W)
+        return z[:, : x.shape[1] // 2], z[:, x.shape[1] // 2 :]
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, e: Tensor | None) -> None:
+        """Set the actnorms, in order, so that this batch leaves each with mean 0 and standard deviation 1."""
+        self.norm.fit(x)
+        z1, _ = self.mixed(x)
+        self.l_1.fit(z1, e)
+        self.l_2.fit(self.l_1(z1, e), e)
 
 
 class Top(nn.Module):
@@ -163,7 +175,7 @@ class Top(nn.Module):
         self.conv = ZeroConv(0, 2 * channels, embedding)
 
     def forward(self, z: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
-        mean, log_sd = self.conv(z[: len(z) if e is None else 1, :0], e).chunk(2, 1)
+        mean, log_sd = self.conv(z[:, :0], e).chunk(2, 1)
         return mean.expand_as(z), log_sd.expand_as(z)
 
 
@@ -226,7 +238,7 @@ class GlowNetwork(nn.Module):
             return frozen.forward(x, e)
         parts, log_dets = [], []
         for scale, steps in enumerate(self.steps):
-            x = F.pixel_unshuffle(x, 2)
+            x = F.pixel_unshuffle(x, 2).contiguous(memory_format=FORMAT)
             for step in steps:
                 x, log_det = step(x, e)
                 log_dets.append(log_det)
@@ -257,16 +269,12 @@ class GlowNetwork(nn.Module):
     @torch.no_grad()
     def initialise(self, x: Tensor, level: Tensor | None = None) -> None:
         """Set every actnorm, in order, so that this batch leaves it with mean 0 and standard deviation 1."""
-        norms = [module for module in self.modules() if isinstance(module, ActNorm)]
-        hooks = [norm.register_forward_pre_hook(lambda module, inputs: module.fit(inputs[0])) for norm in norms]
-        was_training = self.training
-        try:
-            self.train()  # the frozen path has no actnorm left to set
-            self(x, level)
-        finally:
-            self.train(was_training)
-            for hook in hooks:
-                hook.remove()
+        e = self.embedding(level)
+        for number, step, _ in self._places():
+            x = F.pixel_unshuffle(x, 2) if number == 0 else x
+            step.fit(x, e)
+            x, _ = step(x, e)
+            x = x.chunk(2, 1)[0] if number == self.depth - 1 else x
 
     def frozen(self) -> FrozenGlow | None:
         """Return the prepared network where the weights are fixed, else None; made anew after any change to them."""
@@ -312,10 +320,19 @@ class GlowNetwork(nn.Module):
                 yield number, step, f"scale {scale} of {len(self.steps)}, step {number + 1} of {self.depth}"
 
 
-def conv(x: Tensor, weight: Tensor) -> Tensor:
-    """Return the 3×3 convolution with zero padding whose last input channel is 1 on the padded border, else 0."""
-    y = F.conv2d(border(x), weight[:, -1:])
-    return F.conv2d(x, weight[:, :-1], padding=1) + y if weight.shape[1] > 1 else y
+def scaled_conv(x: Tensor, layer: Hidden | ZeroConv, e: Tensor | None) -> Tensor:
+    """Return ``(weight * x + b + level(e)) · exp(log_scale)``, weights multiplied first: they are smaller than images.
+
+    A 3×3 convolution pads by zeros, but for its last input channel: 1 on the padded border and 0 inside.
+    """
+    b, log_scale = layer.affine
+    gain = torch.exp(log_scale)
+    weight = layer.weight * gain[:, None, None, None]
+    shift = (gain * (b if layer.level is None else b + layer.level(e))).reshape(-1, len(b), 1, 1)
+    if weight.shape[-1] == 1:
+        return F.conv2d(x, weight, shift.flatten()) if len(shift) == 1 else F.conv2d(x, weight).add_(shift)
+    shift = shift + F.conv2d(border(x), weight[:, -1:])
+    return F.conv2d(x, weight[:, :-1], padding=1).add_(shift) if weight.shape[1] > 1 else shift
 
 
 def level_shift(embedding: int, channels: int) -> nn.Linear | None:
