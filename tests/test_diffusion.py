@@ -102,6 +102,8 @@ def test_the_score_of_a_gaussian(plan, kind, sigma):
     expected = -(x - MEAN).double() / (VARIANCE.double() + sigma**2)
     loss = 3e-7 / sigma**2 if kind == "sample" else 0
     torch.testing.assert_close(prior.score(x, sigma).double(), expected, rtol=1e-4, atol=1e-4 + loss)
+    expected = -(x.double() - MEAN.double()) / (VARIANCE.double() + sigma**2)  # and in float64 the formula is exact
+    torch.testing.assert_close(prior.score(x.double(), sigma), expected, rtol=1e-7, atol=1e-7)
     clean = (x - MEAN).double() * VARIANCE.double() / (VARIANCE.double() + sigma**2) + MEAN
     torch.testing.assert_close(prior.denoise(x, sigma).double(), clean, rtol=0, atol=1e-5)
 
