@@ -374,6 +374,39 @@ def test_bad_arguments(case):
         Glow(**{**TINY, **changes})
 
 
+def test_it_learns():
+    # Maximum likelihood on correlated pixels, at two noise levels at once. A Gaussian without correlations would stay
+    # 14.5 and 1.4 nats below the truth.
+    D, generator = 16, torch.Generator().manual_seed(0)
+    factor = torch.randn(D, 3, generator=generator)
+    covariance = 0.02 * factor @ factor.T + 0.002 * torch.eye(D)
+    truth = basis.GaussianMixture([1.0], 0.5 * torch.ones(1, 1, 4, 4), covariance[None])
+    root = torch.linalg.cholesky(covariance)
+
+    def batch(n):
+        clean = 0.5 + torch.randn(n, D, generator=generator) @ root.T
+        sigma = torch.tensor([0.03, 0.3])[torch.arange(n) % 2]
+        noisy = clean + sigma[:, None] * torch.randn(n, D, generator=generator)
+        return noisy.reshape(n, 1, 4, 4), sigma
+
+    torch.manual_seed(0)
+    prior = Glow([1, 4, 4], scales=2, depth=3, width=32, mean=0.5, std=0.25, embedding=16)
+    prior.initialise(*batch(256))
+    optimizer = torch.optim.Adam(prior.parameters(), 3e-3)
+    for step in range(150):
+        optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / 150)
+        loss = -prior.log_prob(*batch(128)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(prior.parameters(), 100.0)
+        optimizer.step()
+    prior.eval().requires_grad_(False)
+    x, sigma = batch(2000)
+    gap = truth.log_prob(x, sigma) - prior.log_prob(x, sigma)
+    for level in (0.03, 0.3):
+        assert -0.05 < gap[sigma == level].mean() < 0.5
+
+
 def test_published_sizes():
     # CIFAR-10: 44.6 M parameters as published, those of the top prior's inputs left out, which are zero.
     with torch.device("meta"):

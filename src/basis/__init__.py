@@ -15,21 +15,25 @@ from basis.core.sampler import Sampler, State
 from basis.core.schedule import geometric, karras
 from basis.core.separator import Run, Separation, Separator
 from basis.examples import example
+from basis.metrics.log_likelihood import likelihoods
 from basis.metrics.psnr import psnr
 from basis.mixings.clipped import Clipped
 from basis.mixings.grayscale import Grayscale
 from basis.mixings.weighted_sum import WeightedSum
 from basis.posteriors.gaussian_likelihood import GaussianLikelihood
 from basis.priors.gaussian import GaussianMixture
+from basis.priors.glow import Glow
 from basis.priors.ncsn import NCSN
 from basis.samplers.annealed_langevin import AnnealedLangevin
 from basis.separators.average import Average
 from basis.separators.basis import BASIS
+from basis.separators.best_of import BestOf
 
 __version__ = "0.1.0"
 __all__ = [
-    "BASIS", "NCSN", "Accelerated", "AnnealedLangevin", "Average", "BasisError", "Clipped", "DataError", "DensityPrior",
-    "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Grayscale", "Mixing", "Posterior", "Prior", "Product",
-    "Rescaled", "Run", "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "align", "example",
-    "geometric", "karras", "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
+    "BASIS", "NCSN", "Accelerated", "AnnealedLangevin", "Average", "BasisError", "BestOf", "Clipped", "DataError",
+    "DensityPrior", "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Glow", "Grayscale", "Mixing",
+    "Posterior", "Prior", "Product", "Rescaled", "Run", "Sampler", "Separation", "Separator", "State", "UsageError",
+    "WeightedSum", "align", "example", "geometric", "karras", "likelihoods", "load_prior", "psnr", "reorder",
+    "save_prior", "separate", "stream",
 ]  # fmt: skip
