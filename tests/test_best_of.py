@@ -1,9 +1,14 @@
 """best_of: which sample is kept, that splitting changes nothing, and what is refused."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import basis
+from basis.cli import app
 from basis.core.separator import SEPARATORS, Problem, Separator, separation
 from basis.separators.average import Average
 from basis.separators.best_of import BestOf, likelihood
@@ -162,3 +167,18 @@ def test_settings_reach_the_inner_method(digits):
         BestOf("bassis")
     with pytest.raises(basis.UsageError, match="most must be a whole number"):
         BestOf(most=0)
+
+
+def test_on_the_command_line(digits, tmp_path):
+    arguments = {"shape": [1, 28, 28], "levels": [1.0, 0.1], "scales": 1, "depth": 1, "width": 4}
+    folder = basis.save_prior(basis.Glow(**arguments), arguments, tmp_path / "prior")
+    mixture = tmp_path / "mixture.npy"
+    np.save(mixture, np.full((1, 28, 28), 0.8, np.float32))
+    command = ["separate", str(mixture), "--prior", str(folder), "--method", "best_of", "--out", str(tmp_path / "out")]
+    run = CliRunner().invoke(app, [*command, "--samples", "3", "--steps", "1"])
+    assert run.exit_code == 0, run.output
+    scores = json.loads((tmp_path / "out" / "mixture" / "result.json").read_text())["scores"]
+    assert len(scores) == 3
+    run = CliRunner().invoke(app, [*command, "--set", "samples=3"])
+    assert isinstance(run.exception, basis.UsageError) or run.exit_code != 0
+    assert "give --samples 3" in str(run.exception) + run.output

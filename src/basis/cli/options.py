@@ -35,6 +35,8 @@ SourcesOption = Annotated[int | None, typer.Option("--sources", "-k", help="Numb
 WeightsOption = Annotated[str | None, typer.Option("--weights", help="Mixing weights a,b,… one a source.")]
 BatchOption = Annotated[int, typer.Option("--batch-size", help="Mixtures at a time.")]
 
+OWN = ("samples", "seed", "batch_size", "method")  # options, not settings
+
 
 def complain(message: object) -> None:
     """Print one line to standard error."""
@@ -89,6 +91,8 @@ def settings(steps: int | None, levels: int | None, others: list[str] | None) ->
         name, equals, value = entry.partition("=")
         if not equals:
             raise UsageError(f"expected NAME=VALUE, got --set {entry}", fix="for instance --set temperature=0")
+        if name in OWN:
+            raise UsageError(f"{name} is not a setting of the method", fix=f"give --{name.replace('_', '-')} {value}")
         try:
             given[name] = json.loads(value)
         except json.JSONDecodeError:
