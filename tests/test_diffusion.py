@@ -211,7 +211,7 @@ def test_class_conditional(tmp_path):
             Diffusion(unet, schedule("linear"), label=label)
     folder = tmp_path / "pipeline"
     diffusers.DDPMPipeline(unet, schedule("linear")).save_pretrained(folder)
-    foreign = Diffusers().read(folder, label=2)
+    foreign = Diffusers(label=2).read(folder)
     assert torch.equal(foreign.prior.score(images(2), 0.2), scores[2])
     assert foreign.arguments["label"] == 2
     with pytest.raises(basis.UsageError, match=r"got label None.*--set label=0"):
@@ -362,7 +362,7 @@ def test_without_a_scheduler(folder, truth, tmp_path):
     alone = Path(shutil.copytree(folder / "unet", tmp_path / "alone"))
     with pytest.raises(basis.DataError, match=r"has no scheduler_config.json.*save_pretrained.*--set 'scheduler="):
         basis.load_prior(alone)
-    foreign = Diffusers().read(alone, scheduler=PLANS["cosine"])
+    foreign = Diffusers(scheduler=PLANS["cosine"]).read(alone)
     assert torch.equal(foreign.prior.score(images(2), 0.3), truth)
     schedule("cosine").save_pretrained(alone)
     assert torch.equal(basis.load_prior(alone).score(images(2), 0.3), truth)

@@ -23,7 +23,7 @@ PREFIX = "model_best_loss.ckpt"
 
 
 def read(source, **settings):
-    return GlowCheckpoint().read(source, **{"size": 8, **settings})
+    return GlowCheckpoint(**{"size": 8, **settings}).read(source)
 
 
 def refused(error, message, *arguments, **settings):

@@ -23,15 +23,15 @@ def convert(
     ] = None,
 ) -> None:
     """Turn a checkpoint of another program into a prior folder: weights as safetensors, and a card."""
-    reader = FORMATS.get(kind)()
+    reader = FORMATS.get(kind)
     given = cli.settings(None, None, setting)
-    known = [name for name in inspect.signature(reader.read).parameters if name != "source"]
+    known = list(inspect.signature(reader).parameters)
     for name in given:
         if name not in known:
             raise unknown(f"setting of format '{kind}':", name, known or ["none"])
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         raise UsageError(f"{dest} is there already", fix="choose a new folder")
-    foreign = reader.read(checkpoint, **given)
+    foreign = reader(**given).read(checkpoint)
     card = {**foreign.card, "command": f"basis import {kind} {checkpoint} {dest}", "imported_from": str(checkpoint)}
     save_prior(foreign.prior, foreign.arguments, dest, card)
     shape = "×".join(map(str, foreign.prior.shape))

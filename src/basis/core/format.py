@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any
 
 from basis.core.prior import Prior
 from basis.core.registry import Registry
@@ -25,7 +26,7 @@ class Foreign:
 
 
 class Format(ABC):
-    """A checkpoint format of another program.
+    """A checkpoint format of another program; constructor arguments say what a checkpoint does not.
 
     Example:
         >>> from basis.priors.gaussian import GaussianMixture
@@ -44,12 +45,12 @@ class Format(ABC):
         """Return whether `load_prior` should read the source (path, "hub:…" or object) directly; judged cheaply."""
 
     @abstractmethod
-    def read(self, source, **settings) -> Foreign:
-        """Return the prior; settings say what the checkpoint does not.
+    def read(self, source: Any) -> Foreign:
+        """Return the prior.
 
         Raises:
             DataError: the source is not of this format, or damaged; lists what is missing, left over or misshapen.
-            UsageError: a setting is not as described.
+            UsageError: there is no such source, or a setting does not suit it.
         """
 
 

@@ -35,6 +35,15 @@ class Diffusers(Format):
     Weights are read from safetensors where there are such, else from ``diffusion_pytorch_model.bin``: a pickle, which
     diffusers opens with ``torch.load(weights_only=True)``, so that it can hold tensors but cannot run code.
 
+    Args:
+        label: class to draw from, for a class-conditional model.
+        scheduler: config of the scheduler that the model was trained with, in place of the stored one.
+
+    Raises:
+        UsageError: in `read`, the pipeline is none of those above (latent models are out of scope), or the label is
+            wrong.
+        DataError: in `read`, a file is missing or damaged, or cannot be downloaded; says what to do without internet.
+
     Example:
         >>> import diffusers, tempfile
         >>> unet = diffusers.UNet2DModel(
@@ -44,6 +53,9 @@ class Diffusers(Format):
         >>> Diffusers().read(pipeline).prior.shape
         (1, 8, 8)
     """
+
+    def __init__(self, label: int | None = None, scheduler: dict | None = None) -> None:
+        self.label, self.scheduler = label, scheduler
 
     def accepts(self, source: object) -> bool:
         if not isinstance(source, str | Path):
@@ -55,27 +67,14 @@ class Diffusers(Format):
             return True
         return (folder / CONFIG).is_file() and '"UNet2D' in (folder / CONFIG).read_text(errors="replace")
 
-    def read(  # type: ignore[override]
-        self, source: Any, label: int | None = None, scheduler: dict | None = None
-    ) -> Foreign:
-        """Return the prior.
-
-        Args:
-            source: see above.
-            label: class to draw from, for a class-conditional model.
-            scheduler: config of the scheduler that the model was trained with, in place of the stored one.
-
-        Raises:
-            UsageError: the pipeline is none of those above (latent models are out of scope), or the label is wrong.
-            DataError: a file is missing or damaged, or cannot be downloaded; says what to do without internet.
-        """
+    def read(self, source: Any) -> Foreign:
         if not isinstance(source, str | Path):
-            return _live(source, label, scheduler)
+            return _live(source, self.label, self.scheduler)
         folder, origin = _download(str(source)) if str(source).startswith(HUB) else (Path(source), {})
         unet = _unet(folder)
-        plan = scheduler or _scheduler(folder)
+        plan = self.scheduler or _scheduler(folder)
         model, weights = _load(unet)
-        prior = Diffusion(model, plan, label)
+        prior = Diffusion(model, plan, self.label)
         return Foreign(prior, prior.arguments, {"format": "diffusers", "weights": weights, **origin})
 
 

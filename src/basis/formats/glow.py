@@ -29,7 +29,7 @@ class GlowCheckpoint(Format):
     optimiser slots and moving averages are left out. A folder of folders becomes one prior of several noise levels, σ
     being the last number in each name, such as `mnist_sigma_0.0167`.
 
-    Settings of `read`:
+    Args:
         sigma: the noise level of a single checkpoint (0 by default); for a folder of folders a list, in the order of
             their sorted names, where the names do not say.
         size: side of the (square) images, which the variables do not say; by default 32 for three scales, 64 for four.
@@ -41,29 +41,31 @@ class GlowCheckpoint(Format):
         False
     """
 
-    def accepts(self, source: object) -> bool:
-        return isinstance(source, str | Path) and str(source).endswith(INDEX) and Path(source).is_file()
-
-    def read(  # type: ignore[override]
+    def __init__(
         self,
-        source: str | Path,
         sigma: float | Sequence[float] | None = None,
         size: int | None = None,
         scope: str | None = None,
         learned_top: bool = True,
-    ) -> Foreign:
+    ) -> None:
+        self.sigma, self.size, self.scope, self.learned_top = sigma, size, scope, learned_top
+
+    def accepts(self, source: object) -> bool:
+        return isinstance(source, str | Path) and str(source).endswith(INDEX) and Path(source).is_file()
+
+    def read(self, source: str | Path) -> Foreign:
         prefixes = _find(Path(source))
-        sigmas = _levels(prefixes, sigma)
+        sigmas = _levels(prefixes, self.sigma)
         order = sorted(range(len(sigmas)), key=lambda i: -sigmas[i])
         levels = [sigmas[i] for i in order]
         first = prefixes[order[0]]
-        arguments = _arguments(first, _variables(first, scope), size, learned_top)
+        arguments = _arguments(first, _variables(first, self.scope), self.size, self.learned_top)
         prior = Glow(**arguments, levels=levels)
         for i, network in zip(order, prior.networks, strict=True):
-            variables = _variables(prefixes[i], scope)
-            if _arguments(prefixes[i], variables, size, learned_top) != arguments:
+            variables = _variables(prefixes[i], self.scope)
+            if _arguments(prefixes[i], variables, self.size, self.learned_top) != arguments:
                 raise DataError(f"{prefixes[i]} has another size than {first}", fix="import it by itself")
-            network.load_state_dict(_translate(prefixes[i], variables, network, learned_top))  # type: ignore[arg-type]
+            network.load_state_dict(_translate(prefixes[i], variables, network, self.learned_top))  # type: ignore[arg-type]
         kind = "affine" if arguments["affine"] else "additive"
         size_text = f"{arguments['scales']} scales, depth {arguments['depth']}, width {arguments['width']}"
         card = {"summary": f"Glow, {size_text}, {kind}", "levels": levels, "learned_top": arguments["learned_top"]}

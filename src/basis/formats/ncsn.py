@@ -23,7 +23,7 @@ SHOWN = 8
 class NCSNCheckpoint(Format):
     """`checkpoint.pth` of NCSN or NCSNv2: a list that begins with the network's state dict.
 
-    Settings of `read`:
+    Args:
         size: side of the (square) images, which the file does not say; 28 for one channel, 32 for three by default.
         sigmas: the noise levels; by default those that the file holds (NCSNv2), else as many as it has classes,
             geometric from 1 to 0.01 (NCSN).
@@ -38,16 +38,17 @@ class NCSNCheckpoint(Format):
         4
     """
 
+    def __init__(self, size: int | None = None, sigmas: Sequence[float] | None = None, ema: bool = True) -> None:
+        self.size, self.sigmas, self.ema = size, sigmas, ema
+
     def accepts(self, source: object) -> bool:
         return isinstance(source, str | Path) and Path(source).suffix == ".pth" and Path(source).is_file()
 
-    def read(  # type: ignore[override]
-        self, source, size: int | None = None, sigmas: Sequence[float] | None = None, ema: bool = True
-    ) -> Foreign:
-        path = Path(source)
+    def read(self, source: str | Path) -> Foreign:
+        path, sigmas, size = Path(source), self.sigmas, self.size
         state, averaged = _states(path)
         stored = state.pop(SIGMAS, None)
-        if averaged and ema:
+        if averaged and self.ema:
             state = {**state, **averaged}
         width, channels, levels = _sizes(path, state)
         if sigmas is None:
@@ -69,7 +70,7 @@ class NCSNCheckpoint(Format):
         prior.network.load_state_dict(state)
         card = {
             "summary": f"NCSN{'' if levels else 'v2'}, {width} features, {len(sigmas)} levels",
-            "ema": bool(averaged and ema),
+            "ema": bool(averaged and self.ema),
         }
         return Foreign(prior.eval().requires_grad_(False), arguments, card)
 
