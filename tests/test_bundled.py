@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import basis
-from basis.core.checkpoint import locate, read_card
+from basis.core.checkpoint import locate, pretrained, read_card
 from basis.datasets.mnist import MNIST
 from basis.mixtures import draw_mixtures
 
@@ -26,8 +26,9 @@ def truth():
     return torch.from_numpy(np.stack([np.load(basis.example(name))["sources"] for name in PAIRS])).float() / 255
 
 
-def test_the_card_belongs_to_the_weights():
-    path = locate("mnist")
+@pytest.mark.parametrize("name", pretrained())
+def test_the_card_belongs_to_the_weights(name):
+    path = locate(name)
     card = read_card(path)
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert {"summary", "command", "data", "steps", "images", "hours", "held_out_loss", "recipe"} <= card.keys()
