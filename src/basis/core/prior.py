@@ -90,9 +90,10 @@ class DensityPrior(Prior):
         """Set initial values that depend on the data from a first batch x + σ ε, (B, *S); most priors have none."""
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        further = torch.is_grad_enabled() and x.requires_grad  # is the score itself to be differentiated?
         with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            return torch.autograd.grad(self.log_prob(x, sigma).sum(), x)[0]
+            x = x if further else x.detach().requires_grad_()
+            return torch.autograd.grad(self.log_prob(x, sigma).sum(), x, create_graph=further)[0]
 
 
 class Product(Prior):

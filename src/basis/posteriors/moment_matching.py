@@ -1,0 +1,102 @@
+"""The posterior that knows how sure the prior is: moment matching (MMPS)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from basis.core.errors import UsageError
+from basis.core.mixing import Mixing
+from basis.core.posterior import Posterior
+from basis.core.prior import Prior, per_example
+
+CONVERGED = 1e-12  # squared residual of the linear solve, relative to its start: rounding error in float32
+
+
+class MomentMatching(Posterior):
+    """Likelihood with the denoiser's own covariance (Rozet et al. 2024, MMPS, arXiv 2405.13712, equation 13).
+
+    ``x₀ | x ≈ N(x̂, V)`` with ``x̂ = D(x, σ)`` and ``V = σ² ∂D/∂x`` (the second-order Tweedie formula) makes
+    ``m | x ~ N(A x̂, σ_y² I + A V Aᵀ)``, and with V held constant
+
+    ``∇ log p_σ(x | m) = ∇ log p_σ(x) + (∂D/∂x)ᵀ Aᵀ (σ_y² I + A V Aᵀ)⁻¹ (m - A x̂)``.
+
+    Exact for Gaussian priors. V is block-diagonal, a block a source: where the prior is sure of one source, the others
+    take up the residual. The linear system is solved by a fixed number of conjugate-gradient iterations, each one
+    vector-Jacobian product through all sources together (∂D/∂x is symmetric), so that a call costs one evaluation of
+    the prior and ``iterations`` backward passes through it.
+
+    Args:
+        prior, mixing, mixture: see `Posterior`; the mixing must be linear and the prior's score differentiable.
+        noise: standard deviation σ_y >= 0 of the mixture, in its units: a number, or one for each mixture, (B,). 0
+            for exact mixtures; then the iterations, which begin with the steepest directions, alone keep the system
+            from being solved in directions in which the prior leaves no freedom.
+        iterations: of conjugate gradients, at least 1.
+
+    Raises:
+        UsageError: negative noise, no iterations, a mixing that is not linear; in `score`, a prior that gives no
+            second derivatives.
+
+    Example:
+        >>> from basis import GaussianMixture, Product, WeightedSum
+        >>> sure, vague = (GaussianMixture([1.0], [[0.0]], [[[variance]]]) for variance in (0.25, 1.0))
+        >>> posterior = MomentMatching(Product([sure, vague]), WeightedSum([1, 1]), torch.tensor([[1.0]]))
+        >>> posterior.denoise(torch.zeros(1, 2, 1), 1.0)  # m = 1 shared as their variances given x, 1/5 and 1/2
+        tensor([[[0.2857],
+                 [0.7143]]])
+    """
+
+    def __init__(
+        self, prior: Prior, mixing: Mixing, mixture: Tensor, noise: float | Tensor = 0.0, iterations: int = 3
+    ) -> None:
+        super().__init__(prior, mixing, mixture)
+        self.noise, self.iterations = torch.as_tensor(noise, dtype=mixture.dtype, device=mixture.device), iterations
+        if not ((self.noise >= 0) & self.noise.isfinite()).all():
+            raise UsageError(f"the mixture's noise must be a standard deviation of at least 0, got {noise}")
+        if not isinstance(iterations, int) or iterations < 1:
+            raise UsageError(f"expected a whole number of iterations, at least 1, got {iterations}")
+        a, b = (10 * torch.randn(1, *prior.shape, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+        a, b = a.to(mixture), b.to(mixture)
+        if not torch.allclose(mixing(3 * a - b), 3 * mixing(a) - mixing(b), rtol=1e-3, atol=1e-3):
+            raise UsageError(
+                f"moment matching needs a linear mixing, {type(mixing).__name__} is none",
+                fix="take posterior projection or gaussian_likelihood",
+            )
+
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        s2 = per_example(sigma, x) ** 2
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            score = self.prior.score(x, sigma)
+            clean = x + s2 * score
+        if not score.requires_grad:
+            raise UsageError("the prior's score gives no derivatives", fix="take posterior projection")
+        return score.detach() + self._pull(x, clean, sigma) / s2
+
+    @torch.no_grad()
+    def _pull(self, x: Tensor, clean: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return ``J Aᵀ v`` with ``(σ_y² / σ² + A J Aᵀ) v = m - A x̂``, J = ∂x̂/∂x, by conjugate gradients.
+
+        Each example has its own step sizes. ``J Aᵀ v`` is summed up on the way, which spares another product.
+        """
+        r = self.mixture - self.mixing(clean)
+        ridge = per_example(self.noise, r) ** 2 / per_example(sigma, r) ** 2
+        pull, p, rr = torch.zeros_like(x), r, dot(r, r)
+        least = CONVERGED * rr
+        for i in range(self.iterations):
+            u = self.mixing.adjoint(x, p)
+            q = torch.autograd.grad(clean, x, u, retain_graph=i + 1 < self.iterations)[0]
+            Mp = ridge * p + self.mixing(q)
+            pMp = dot(p, Mp)
+            # A network's ∂D/∂x need not be positive: such a direction is left alone.
+            a = torch.where((rr > least) & (pMp > 0), rr / pMp, 0)
+            pull = pull + per_example(a, x) * q
+            r = r - per_example(a, r) * Mp
+            rr, before = dot(r, r), rr
+            p = r + per_example(torch.where(a > 0, rr / before, 0), r) * p
+        return pull
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Return the inner product of each example, (B,)."""
+    return (a * b).flatten(1).sum(1)

@@ -1,0 +1,81 @@
+"""Denoise, then move onto the mixture: the null-space posterior of DDNM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from basis.core.errors import UsageError
+from basis.core.mixing import Mixing
+from basis.core.posterior import Posterior
+from basis.core.prior import Prior, per_example
+
+ISOTROPIC = 1e-4  # relative difference up to which J Jᵀ counts as a multiple of the identity
+
+
+class Projection(Posterior):
+    """Denoised estimate, moved onto the mixture (Wang et al. 2023, DDNM, equation 13).
+
+    With ``x̂ = D(x, σ)`` and ``A Aᵀ = a I`` (a = ‖α‖² for a weighted sum), the denoised posterior is
+
+    ``D(x, σ; m) = x̂ + σ² / (a σ² + σ_y²) Aᵀ (m - A x̂)`` and the score ``(D(x, σ; m) - x) / σ²``.
+
+    That is E[x₀ | x, m] for ``m ~ N(A x₀, σ_y² I)`` if ``x₀ | x ~ N(x̂, σ² I)``. For an exact mixture, σ_y = 0, it is
+    ``x̂ + A⁺ (m - A x̂)``, which mixes to m. (DDNM+ gets its factor from the variance that is left for the next step's
+    noise instead; at σ_y = 0 both are DDNM.)
+
+    Bias: the denoised sources have less variance than σ², and a correlated one; the exact update replaces σ² I by
+    ``σ² ∂D/∂x`` (see `MomentMatching`). Here all sources and all pixels share the residual alike, however sure the
+    prior is of each. The estimate is the exact one where the prior is flat on the scale of σ.
+
+    Saturating mixings take their censored residual. Where ``J Jᵀ`` is no multiple of the identity, exact mixtures are
+    met by `Mixing.project`, in several steps.
+
+    Args:
+        prior, mixing, mixture: see `Posterior`.
+        noise: standard deviation σ_y >= 0 of the mixture, in its units: a number, or one for each mixture, (B,). 0
+            for exact mixtures.
+
+    Raises:
+        UsageError: negative noise; noise with a mixing for which ``J Jᵀ`` is no multiple of the identity.
+
+    Example:
+        >>> from basis import GaussianMixture, Product, WeightedSum
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> posterior = Projection(Product([unit, unit]), WeightedSum([1, 1]), torch.tensor([[2.0]]))
+        >>> posterior.denoise(torch.tensor([[[2.0], [0.0]]]), 1.0)  # 1 and 0 denoised, then 0.5 more for each
+        tensor([[[1.5000],
+                 [0.5000]]])
+    """
+
+    def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor, noise: float | Tensor = 0.0) -> None:
+        super().__init__(prior, mixing, mixture)
+        self.noise = torch.as_tensor(noise, dtype=mixture.dtype, device=mixture.device)
+        if not ((self.noise >= 0) & self.noise.isfinite()).all():
+            raise UsageError(f"the mixture's noise must be a standard deviation of at least 0, got {noise}")
+        self.gain = isotropic_gain(mixing, torch.full(prior.shape, 0.5).to(mixture))
+        if self.gain is None and self.noise.any():
+            raise UsageError(
+                f"projection of noisy mixtures needs a mixing that treats all pixels alike, "
+                f"{type(mixing).__name__} does not",
+                fix="take noise=0, or posterior gaussian_likelihood",
+            )
+
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        s2 = per_example(sigma, x) ** 2
+        clean = self.prior.denoise(x, sigma)
+        if self.gain is None:
+            clean = self.mixing.project(clean, self.mixture)
+        else:
+            factor = s2 / (self.gain * s2 + per_example(self.noise, x) ** 2)
+            clean = clean + factor * self.mixing.correction(clean, self.mixture)
+        return (clean - x) / s2
+
+
+def isotropic_gain(mixing: Mixing, x: Tensor) -> float | None:
+    """Return a where ``J(x) J(x)ᵀ = a I`` at one example x, (K, *S); None where it is no multiple of the identity."""
+    gain = mixing.gain(x)
+    r = torch.randn(mixing(x[None]).shape, generator=torch.Generator().manual_seed(1)).to(x)
+    # a is the largest eigenvalue; only if it is the only one does every r have ‖Jᵀ r‖² = a ‖r‖².
+    wanted = gain * r.square().sum()
+    return gain if (mixing.adjoint(x[None], r).square().sum() - wanted).abs() <= ISOTROPIC * wanted else None
