@@ -20,20 +20,26 @@ from basis.metrics.psnr import psnr
 from basis.mixings.clipped import Clipped
 from basis.mixings.grayscale import Grayscale
 from basis.mixings.weighted_sum import WeightedSum
+from basis.posteriors.dirac import Dirac
 from basis.posteriors.gaussian_likelihood import GaussianLikelihood
+from basis.posteriors.moment_matching import MomentMatching
+from basis.posteriors.projection import Projection
 from basis.priors.gaussian import GaussianMixture
 from basis.priors.glow import Glow
 from basis.priors.ncsn import NCSN
+from basis.samplers.ancestral import Ancestral
 from basis.samplers.annealed_langevin import AnnealedLangevin
+from basis.samplers.heun import Heun
 from basis.separators.average import Average
 from basis.separators.basis import BASIS
 from basis.separators.best_of import BestOf
+from basis.separators.sample import Sample
 
 __version__ = "0.1.0"
 __all__ = [
-    "BASIS", "NCSN", "Accelerated", "AnnealedLangevin", "Average", "BasisError", "BestOf", "Clipped", "DataError",
-    "DensityPrior", "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Glow", "Grayscale", "Mixing",
-    "Posterior", "Prior", "Product", "Rescaled", "Run", "Sampler", "Separation", "Separator", "State", "UsageError",
-    "WeightedSum", "align", "example", "geometric", "karras", "likelihoods", "load_prior", "psnr", "reorder",
-    "save_prior", "separate", "stream",
+    "BASIS", "NCSN", "Accelerated", "Ancestral", "AnnealedLangevin", "Average", "BasisError", "BestOf", "Clipped",
+    "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Glow",
+    "Grayscale", "Heun", "Mixing", "MomentMatching", "Posterior", "Prior", "Product", "Projection", "Rescaled", "Run",
+    "Sample", "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "align", "example",
+    "geometric", "karras", "likelihoods", "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
 ]  # fmt: skip

@@ -1,0 +1,115 @@
+"""Any sampler on any posterior."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor
+
+from basis.core.errors import UsageError, unknown
+from basis.core.mixing import Mixing
+from basis.core.noise import Noise
+from basis.core.posterior import POSTERIORS, Posterior
+from basis.core.prior import Prior
+from basis.core.sampler import SAMPLERS, Sampler
+from basis.core.schedule import karras
+from basis.core.separator import Problem, Separator, Stream, separation
+
+# What separates best, where it is not the sampler's own default. (Dirac's steep score needs old noise.)
+FAVOURED = {(posterior, "ancestral"): {"eta": math.inf} for posterior in ("projection", "moment_matching")}
+GIVEN = ("prior", "mixing", "mixture", "sigmas", "steps")  # arguments of posteriors and samplers that are no settings
+
+
+class Sample(Separator):
+    """Draws from any posterior with any sampler: by default denoise, project onto the mixture, re-noise (DDNM).
+
+    The state starts as noise of level σ_max around the centre of the prior's support, moved onto the mixture, and ends
+    projected on it. For each source, `Ancestral` takes ``steps`` evaluations of the prior and `Heun` one less than
+    twice as many; `MomentMatching` adds backward passes.
+
+    Args:
+        posterior: name of a posterior, see `basis list`, or a function (prior, mixing, mixture) that returns one.
+        sampler: name of a sampler, or a sampler, which comes with a schedule of its own.
+        steps: number of noise levels.
+        sigma_max, sigma_min, rho: noise schedule, see `karras`, σ in units of the data; ``rho=inf`` is geometric. With
+            a prior of discrete levels, such as an NCSN, each becomes the nearest of those.
+        repeats: steps at each level, for samplers that take several (annealed_langevin).
+        denoise: whether to end with one more denoised estimate, for samplers that leave noise (annealed_langevin).
+        project: whether to end on the mixture, g(x) = m; by default unless ``noise`` says that it is noisy.
+        **settings: settings of the posterior and of the sampler by name, for instance ``noise=0.05, eta=1.0``. With
+            "ancestral" and "projection" or "moment_matching", eta is inf where it is not given.
+
+    Raises:
+        UsageError: a setting is out of its range, or neither the posterior's nor the sampler's.
+
+    Example:
+        >>> import torch
+        >>> from basis import WeightedSum, load_prior, separate
+        >>> quick = Sample(steps=3, posterior="moment_matching", iterations=1)
+        >>> separate(torch.ones(1, 28, 28), load_prior("mnist"), WeightedSum([1, 1]), quick).sources.shape
+        torch.Size([1, 2, 1, 28, 28])
+    """
+
+    def __init__(
+        self,
+        posterior: str | Callable[[Prior, Mixing, Tensor], Posterior] = "projection",
+        sampler: str | Sampler = "ancestral",
+        steps: int = 100,
+        sigma_max: float = 3.0,
+        sigma_min: float = 0.01,
+        rho: float = 7.0,
+        repeats: int = 1,
+        denoise: bool = False,
+        project: bool | None = None,
+        **settings,
+    ) -> None:
+        target = POSTERIORS.get(posterior) if isinstance(posterior, str) else posterior
+        kind = SAMPLERS.get(sampler) if isinstance(sampler, str) else None
+        theirs, own = names(target), names(kind)
+        for name in settings:
+            if name not in (*theirs, *own):
+                known = {*names(Sample, ()), *theirs, *own}
+                raise unknown(f"setting of method 'sample' with {posterior} and {sampler}:", name, known)
+        self.posterior, self.denoise = target, denoise
+        self.settings = {name: value for name, value in settings.items() if name in theirs}
+        self.project = not self.settings.get("noise") if project is None else project
+        if isinstance(sampler, Sampler):
+            self.sampler = sampler
+            return
+        favoured = FAVOURED.get((str(posterior), sampler), {})
+        chosen = {**favoured, **{name: value for name, value in settings.items() if name in own}}
+        if "steps" in names(kind, ()):
+            chosen["steps"] = repeats
+        elif repeats != 1:
+            raise UsageError(f"sampler {sampler} takes one step at each level, got repeats {repeats}")
+        self.sampler = SAMPLERS.get(sampler)(karras(sigma_max, sigma_min, steps, rho), **chosen)
+
+    def stream(self, problem: Problem, noise: Noise) -> Stream:
+        mixture = problem.mixture.repeat_interleave(noise.samples, 0)
+        try:
+            posterior = self.posterior(problem.prior, problem.mixing, mixture, **self.settings)
+        except TypeError as error:
+            raise UsageError(f"settings {self.settings} do not suit the posterior ({error})") from error
+        sampler = self.sampler.on(posterior.levels)
+        low, high = problem.prior.support or (0.0, 0.0)
+        centre = torch.full((len(mixture), *problem.prior.shape), (low + high) / 2).to(mixture)
+        x = problem.mixing.project(centre, mixture) + sampler.sigmas[0] * noise.normal()
+        for state in sampler.run(posterior, x, noise.normal):
+            yield state
+        with torch.no_grad():
+            x = posterior.denoise(state.x, state.sigma) if self.denoise else state.x
+            if self.project:
+                x = x if problem.prior.support is None else x.clamp(*problem.prior.support)
+                x = problem.mixing.project(x, mixture, problem.prior.support)
+        return separation(problem, x)
+
+
+def names(thing: Callable | None, without: Collection[str] = GIVEN) -> list[str]:
+    """Return the names of the settings of a posterior, a sampler or a separator."""
+    if thing is None:
+        return []
+    found = inspect.signature(thing).parameters.values()
+    return [p.name for p in found if p.name not in without and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]

@@ -1,0 +1,251 @@
+"""Posteriors against closed forms: for Gaussian priors p_σ(x | m) is a Gaussian that one can write down."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import block_diag
+
+import basis
+from basis.core.posterior import POSTERIORS
+
+
+def near(found, expected):
+    """Assert equality up to what float64 and a linear solve stopped at 1e-6 of its residual allow."""
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def gaussian_of(size, seed):
+    """Return a Gaussian prior in float64 with its mean and covariance, standard deviations near 0.3."""
+    generator = np.random.default_rng(seed)
+    factor = generator.standard_normal((size, size))
+    mean, covariance = generator.random(size).round(3), (0.05 * np.eye(size) + 0.02 * factor @ factor.T).round(4)
+    prior = basis.GaussianMixture([1.0], torch.tensor(mean)[None], torch.tensor(covariance)[None]).double()
+    return prior, prior.means[0].numpy(), (prior.bases[0] * prior.variances[0]).numpy() @ prior.bases[0].T.numpy()
+
+
+def closed_form(x, m, A, mean, C, sigma, noise):
+    """Return the score of x + σ ε at x given m = A x + σ_y n; x, m, mean are flat."""
+    gain = C @ A.T @ np.linalg.inv(A @ C @ A.T + noise**2 * np.eye(len(A)))
+    mean = mean + gain @ (m - A @ mean)
+    covariance = C - gain @ A @ C
+    return -np.linalg.solve(covariance + sigma**2 * np.eye(len(C)), x - mean)
+
+
+def problem(alphas, size=3, count=4, distinct=False):
+    """Return product prior, mixing, mixtures, states, and A, mean and covariance of the flattened stack."""
+    made = [gaussian_of(size, seed) for seed in range(len(alphas) if distinct else 1)]
+    parts = made if distinct else made * len(alphas)
+    prior = basis.Product([part[0] for part in parts])
+    generator = torch.Generator().manual_seed(1)
+    x = 0.5 + torch.randn(count, len(alphas), size, generator=generator, dtype=torch.float64)
+    m = 0.5 + torch.randn(count, size, generator=generator, dtype=torch.float64)
+    A = np.kron(alphas, np.eye(size))
+    mean, C = np.concatenate([part[1] for part in parts]), block_diag(*(part[2] for part in parts))
+    return prior, basis.WeightedSum(alphas), m, x, A, mean, C
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1, 0.5, 3.0])
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.4])
+@pytest.mark.parametrize(("alphas", "distinct"), [([1.0, 1.0], False), ([0.7, -1.2, 0.4], True), ([1.0, 0.5], True)])
+def test_moment_matching_is_exact_for_gaussians(alphas, distinct, noise, sigma):
+    prior, mixing, m, x, A, mean, C = problem(alphas, distinct=distinct)
+    posterior = basis.MomentMatching(prior, mixing, m, noise, iterations=9)
+    found = posterior.score(x, sigma).flatten(1)
+    for i in range(len(x)):
+        expected = closed_form(x[i].flatten().numpy(), m[i].numpy(), A, mean, C, sigma, noise)
+        near(found[i], expected)
+
+
+def test_each_example_has_its_own_levels_and_noise():
+    prior, mixing, m, x, A, mean, C = problem([1.0, 0.5], count=3)
+    sigma, noise = torch.tensor([0.1, 0.4, 2.0]).double(), torch.tensor([0.3, 0.0, 0.1]).double()
+    found = basis.MomentMatching(prior, mixing, m, noise, iterations=9).score(x, sigma)
+    projected = basis.Projection(prior, mixing, m, noise).score(x, sigma)
+    for i, (s, y) in enumerate(zip(sigma.tolist(), noise.tolist(), strict=True)):
+        expected = closed_form(x[i].flatten().numpy(), m[i].numpy(), A, mean, C, s, y)
+        near(found[i].flatten(), expected)
+        alone = basis.Projection(prior, mixing, m[i : i + 1], y).score(x[i : i + 1], s)
+        torch.testing.assert_close(projected[i : i + 1], alone)
+
+
+def test_the_comparison_notices_few_iterations_and_wrong_noise():
+    prior, mixing, m, x, A, mean, C = problem([0.7, -1.2, 0.4], distinct=True)
+    expected = closed_form(x[0].flatten().numpy(), m[0].numpy(), A, mean, C, 0.5, 0.1)
+    for noise, iterations in ((0.1, 1), (0.1, 2), (0.11, 9)):
+        found = basis.MomentMatching(prior, mixing, m, noise, iterations).score(x, 0.5)[0].flatten()
+        assert np.abs(found.numpy() - expected).max() > 1e-3
+
+
+def test_moment_matching_colours_a_grey_image():
+    prior, mean, C = gaussian_of(3, 7)
+    w, sigma = np.array([0.3, 0.6, 0.1]), 0.2
+    stack = Reshaped(prior, (3, 1, 1))
+    x, m = torch.rand(2, 1, 3, 1, 1).double(), torch.rand(2, 1, 1, 1).double()
+    posterior = basis.MomentMatching(basis.Product([stack]), basis.Grayscale(w), m, 0.1)
+    for i in range(2):
+        expected = closed_form(x[i].flatten().numpy(), m[i].flatten().numpy(), w[None], mean, C, sigma, 0.1)
+        near(posterior.score(x, sigma)[i].flatten(), expected)
+
+
+class Reshaped(basis.Prior):
+    """A prior over flat examples, over examples of another shape."""
+
+    def __init__(self, prior, shape):
+        super().__init__(shape)
+        self.prior = prior
+
+    def score(self, x, sigma):
+        return self.prior.score(x.flatten(1), sigma).unflatten(1, self.shape)
+
+
+def test_moment_matching_with_a_network_is_its_equation(edm):
+    # J by automatic differentiation as a dense matrix, symmetrised as the equation has it; noise makes the solve easy.
+    edm = edm.double()
+    mixing, sigma, noise = basis.WeightedSum([1.0, 1.0]), 0.5, 0.5
+    generator = torch.Generator().manual_seed(0)
+    x, m = (torch.rand(1, *shape, generator=generator).double() for shape in ((2, 1, 8, 8), (1, 8, 8)))
+    clean = edm.denoise(x[0], sigma)
+    J = torch.zeros(128, 128).double()
+    for k in range(2):
+        block = torch.autograd.functional.jacobian(lambda y: edm.denoise(y[None], sigma).flatten(), x[0, k])
+        J[64 * k : 64 * (k + 1), 64 * k : 64 * (k + 1)] = block.reshape(64, 64).T
+    A = torch.cat([torch.eye(64), torch.eye(64)], 1).double()
+    v = torch.linalg.solve(noise**2 * torch.eye(64) + sigma**2 * A @ J @ A.T, (m - clean.sum(0)).flatten())
+    found = basis.MomentMatching(basis.Product([edm, edm]), mixing, m, noise, iterations=30).denoise(x, sigma)
+    expected = clean.flatten() + sigma**2 * J @ A.T @ v
+    assert (J - J.T).abs().max() > 1e-6  # an untrained network's is not symmetric: conjugate gradients stay close
+    torch.testing.assert_close(found.flatten(), expected.float().double(), rtol=0.02, atol=0.02)
+    assert (expected - clean.flatten()).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+@pytest.mark.parametrize("sigma", [0.05, 1.0])
+def test_projection_is_its_equation(sigma, noise):
+    prior, mixing, m, x, A, *_ = problem([0.7, -1.2, 0.4], distinct=True)
+    clean = prior.denoise(x, sigma).flatten(1).numpy()
+    found = basis.Projection(prior, mixing, m, noise).denoise(x, sigma).flatten(1).numpy()
+    inverse = np.linalg.inv(sigma**2 * A @ A.T + noise**2 * np.eye(3))  # a dense matrix, for any A
+    near(found, clean + (m.numpy() - clean @ A.T) @ inverse * sigma**2 @ A)
+    if not noise:
+        near(found @ A.T, m)
+        near(found, clean + (m.numpy() - clean @ A.T) @ np.linalg.pinv(A).T)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_projection_is_exact_where_the_prior_is_flat(noise):
+    wide = basis.GaussianMixture([1.0], torch.full((1, 2), 0.5), 1e4 * torch.eye(2)[None]).double()
+    m, x = torch.tensor([[0.8, 1.4]]).double(), torch.tensor([[[0.1, 0.9], [0.4, 0.2]]]).double()
+    A, mean, C = np.kron([1.0, 0.5], np.eye(2)), np.full(4, 0.5), 1e4 * np.eye(4)
+    found = basis.Projection(basis.Product([wide] * 2), basis.WeightedSum([1.0, 0.5]), m, noise).score(x, 0.2)
+    expected = closed_form(x.flatten().numpy(), m[0].numpy(), A, mean, C, 0.2, noise)
+    np.testing.assert_allclose(found.flatten(), expected, rtol=1e-4)
+
+
+def test_the_bias_of_projection_by_hand():
+    # One source seen with noise: v = σ² = σ_y² = 1 leaves it variance 1/2, so that 1/3 of the residual 2 - x̂ is its;
+    # projection takes σ² = 1 for its variance, hence 1/2.
+    unit = basis.GaussianMixture([1.0], [[0.0]], [[[1.0]]]).double()
+    args = basis.Product([unit]), basis.WeightedSum([1.0]), torch.tensor([[2.0]]).double(), 1.0
+    x = torch.tensor([[[1.0]]]).double()
+    assert basis.Projection(*args).denoise(x, 1.0).item() == pytest.approx(0.5 + 1.5 / 2)
+    assert basis.MomentMatching(*args).denoise(x, 1.0).item() == pytest.approx(0.5 + 1.5 / 3)
+
+
+def test_projection_leaves_saturated_pixels_free():
+    tight = basis.GaussianMixture([1.0], torch.tensor([[0.9, 0.3]]), 1e-6 * torch.eye(2)[None])
+    m = torch.tensor([[1.0, 0.8]])
+    found = basis.Projection(basis.Product([tight] * 2), basis.Clipped([1.0, 1.0]), m).denoise(m.expand(1, 2, 2), 0.1)
+    torch.testing.assert_close(found, torch.tensor([[[0.9, 0.4], [0.9, 0.4]]]), atol=1e-4, rtol=0)
+
+
+class Blur(basis.Mixing):
+    """A map that does not treat all pixels alike: J Jᵀ is no multiple of the identity."""
+
+    sources = 1
+
+    def forward(self, x):
+        return x[:, 0] + 0.5 * x[:, 0].roll(1, -1)
+
+
+def test_projection_of_other_mixings():
+    prior, mean, C = gaussian_of(4, 3)
+    stack, m = basis.Product([prior.float()]), torch.rand(2, 4)
+    found = basis.Projection(stack, Blur(), m).denoise(torch.rand(2, 1, 4), 0.3)
+    torch.testing.assert_close(Blur()(found), m, atol=1e-5, rtol=0)
+    with pytest.raises(basis.UsageError, match=r"treats all pixels alike, Blur does not.*gaussian_likelihood"):
+        basis.Projection(stack, Blur(), m, noise=0.1)
+    x = torch.rand(2, 1, 4)
+    A = Blur()(torch.eye(4)[:, None]).numpy().T
+    found = basis.MomentMatching(stack, Blur(), m, 0.2, iterations=9).score(x, 0.3)
+    expected = closed_form(x[0].flatten().numpy(), m[0].numpy(), A, mean, C, 0.3, 0.2)
+    np.testing.assert_allclose(found[0].flatten(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("alphas", [[1.0, 1.0], [0.7, -1.2, 0.4]])
+def test_dirac_is_the_gradient_of_its_target(alphas):
+    prior, mixing, m, x, *_ = problem(alphas, distinct=True)
+    others = x[:, :-1].clone().requires_grad_()
+    last = (m - sum(a * others[:, k] for k, a in enumerate(alphas[:-1]))) / alphas[-1]
+    parts = [*others.unbind(1), last]
+    total = sum(one.log_prob(part, 0.4).sum() for one, part in zip(prior.distinct, parts, strict=True))
+    posterior = basis.Dirac(prior, mixing, m)
+    found = posterior.score(x, 0.4)
+    torch.testing.assert_close(found[:, :-1], torch.autograd.grad(total, others)[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mixing(posterior.denoise(x, 0.4)), m)
+    elsewhere = torch.cat([x[:, :-1], x[:, -1:] + 7], 1)
+    torch.testing.assert_close(posterior.denoise(elsewhere, 0.4), posterior.denoise(x, 0.4))
+
+
+def test_the_curvature_of_dirac_is_reached_where_the_prior_is_narrow():
+    tight = basis.GaussianMixture([1.0], [[0.5]], [[[1e-9]]]).double()
+    mixing, m = basis.WeightedSum([0.7, -1.2, 0.4]), torch.tensor([[0.3]]).double()
+    posterior = basis.Dirac(basis.Product([tight] * 3), mixing, m.expand(4, 1))
+    x = torch.cat([torch.zeros(1, 3), torch.eye(3)]).double()[..., None]
+    H = (posterior.score(x, 0.4)[1:3, :2] - posterior.score(x, 0.4)[:1, :2])[..., 0]
+    assert torch.linalg.eigvalsh(-H)[-1].item() == pytest.approx(posterior.curvature(0.4), rel=1e-4)
+
+
+REFUSED = {
+    "projection, noise": ("projection", basis.WeightedSum([1.0, 1.0]), {"noise": -0.1}, "standard deviation"),
+    "projection, nan": ("projection", basis.WeightedSum([1.0, 1.0]), {"noise": float("nan")}, "standard deviation"),
+    "moments, noise": ("moment_matching", basis.WeightedSum([1.0, 1.0]), {"noise": -0.1}, "standard deviation"),
+    "moments, iterations": ("moment_matching", basis.WeightedSum([1.0, 1.0]), {"iterations": 0}, "at least 1, got 0"),
+    "moments, half": ("moment_matching", basis.WeightedSum([1.0, 1.0]), {"iterations": 1.5}, r"at least 1, got 1\.5"),
+    "moments, clipped": ("moment_matching", basis.Clipped([1.0, 1.0]), {}, "needs a linear mixing, Clipped is none"),
+    "dirac, clipped": ("dirac", basis.Clipped([1.0, 1.0]), {}, "needs a weighted sum.*got Clipped"),
+    "dirac, last": ("dirac", basis.WeightedSum([1.0, 0.0]), {}, "whose last weight is not 0"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_suit_is_refused(case, gaussian):
+    name, mixing, settings, message = REFUSED[case]
+    with pytest.raises(basis.UsageError, match=message):
+        POSTERIORS.get(name)(basis.Product([gaussian] * 2), mixing, torch.zeros(1, 1, 2, 2), **settings)
+
+
+class Numb(basis.Prior):
+    def score(self, x, sigma):
+        return torch.zeros_like(x)
+
+
+def test_priors_without_derivatives_are_refused():
+    posterior = basis.MomentMatching(Numb((2, 3)), basis.WeightedSum([1.0, 1.0]), torch.zeros(1, 3))
+    with pytest.raises(basis.UsageError, match="gives no derivatives"):
+        posterior.score(torch.zeros(1, 2, 3), 0.1)
+
+
+@pytest.mark.parametrize("name", POSTERIORS.names())
+def test_every_posterior_is_a_prior_for_each_example(name, gaussian):
+    mixing, prior = basis.WeightedSum([1.0, 0.5]), basis.Product([gaussian] * 2)
+    x, m = torch.rand(3, 2, 1, 2, 2), torch.rand(3, 1, 2, 2)
+    score = POSTERIORS.get(name)(prior, mixing, m).score(x, 0.3)
+    for i in range(3):
+        alone = POSTERIORS.get(name)(prior, mixing, m[i : i + 1]).score(x[i : i + 1], 0.3)
+        torch.testing.assert_close(score[i : i + 1], alone, rtol=1e-4, atol=1e-4)
+    assert not score.requires_grad
+    # As σ falls on a point of the mixture, only the prior pulls.
+    exact = mixing.project(x, m)
+    pull = POSTERIORS.get(name)(prior, mixing, m).denoise(exact, 1e-3) - exact
+    assert pull.abs().max() < 1e-3
