@@ -5,13 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 import basis
 from basis.cli import app
 from basis.core.separator import SEPARATORS, Problem, Separator, separation
+from basis.separators._ranking import LEVELS, denoising, likelihood
 from basis.separators.average import Average
-from basis.separators.best_of import BestOf, likelihood
+from basis.separators.best_of import BestOf
 
 SUM = basis.WeightedSum([1.0, 1.0])
 QUICK = {"levels": 3, "steps": 5}
@@ -150,10 +152,66 @@ def test_another_rank(digits, edm):
     )
 
 
-def test_priors_without_a_density_are_refused(edm):
-    run = basis.stream(torch.rand(1, 8, 8), edm, SUM, "best_of", samples=2)
-    with pytest.raises(basis.UsageError, match=r"a prior of kind EDM does not give.*such as a Glow"):
-        next(run)
+def test_priors_without_a_density_are_ranked_by_denoising(edm):
+    mixture = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = basis.separate(mixture, edm, SUM, "best_of", samples=3, levels=1, steps=2)
+    product = basis.Product([edm, edm])
+    torch.testing.assert_close(found.scores, denoising(product, found.samples.flatten(0, 1)).unflatten(0, (2, 3)))
+    assert torch.equal(found.choice, found.scores.argmax(1))
+    one = basis.separate(mixture[1:], edm, SUM, "best_of", samples=3, index=[1], most=2, levels=1, steps=2)
+    torch.testing.assert_close(one.scores, found.scores[1:], rtol=1e-4, atol=1e-4)
+    with pytest.raises(basis.UsageError, match=r"a prior of kind EDM does not give.*denoising"):
+        basis.separate(mixture, edm, SUM, "best_of", samples=2, rank="likelihood", levels=1, steps=2)
+    with pytest.raises(basis.UsageError, match=r"unknown rank 'denoise'.*did you mean denoising"):
+        BestOf(rank="denoise")
+
+
+class Level(basis.Prior):
+    """All mass at one image c: D(x, σ) = c whatever x."""
+
+    def __init__(self, c, levels=None):
+        super().__init__(c.shape, levels=levels)
+        self.c = c
+
+    def score(self, x, sigma):
+        return (self.c - x) / sigma**2
+
+
+def test_the_denoising_loss_by_hand():
+    c = torch.tensor([0.2, 0.7, 0.4])
+    x = torch.rand(5, 2, 3, generator=torch.Generator().manual_seed(0))
+    distance = (x - c).square().sum((1, 2))
+    ratio = 20 ** (1 / 5)
+    np.testing.assert_allclose(LEVELS, [ratio**-i for i in range(6)], rtol=1e-6)
+    expected = -np.log(ratio) * distance * sum(ratio ** (2 * i) for i in range(6))
+    torch.testing.assert_close(denoising(basis.Product([Level(c)] * 2), x), expected.float(), rtol=1e-4, atol=1e-3)
+    few = basis.Product([Level(c, (2.0, 1.0, 0.5, 0.01))] * 2)
+    expected = -np.log(20) * distance * (1 + 4 + 1e4)  # the nearest of the prior's levels, over the same range of ln σ
+    torch.testing.assert_close(denoising(few, x), expected / 2, rtol=1e-3, atol=1e-3)
+
+
+def test_the_denoising_rank_does_not_tell_sources_apart(edm):
+    x = torch.rand(3, 2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    product = basis.Product([edm, edm])
+    torch.testing.assert_close(denoising(product, x), denoising(product, x.flip(1)), rtol=1e-5, atol=1e-4)
+
+
+def test_the_denoising_rank_agrees_with_posterior_odds():
+    # Eight images of 16 pixels with standard deviation 0.1 around each, well within the levels 0.05 to 1. Candidates
+    # of a mixture meet it exactly: x, m - x, with x near each of the images; their odds are those of p(x) p(m - x).
+    generator = torch.Generator().manual_seed(0)
+    means = torch.rand(8, 16, generator=generator)
+    prior = basis.GaussianMixture(torch.ones(8), means, 0.01 * torch.eye(16).expand(8, 16, 16))
+    product, correlations, regret = basis.Product([prior, prior]), [], []
+    for i in range(8):
+        m = means[i] + means[(3 * i + 1) % 8] + 0.14 * torch.randn(16, generator=generator)
+        x = means.repeat(3, 1) + 0.1 * torch.randn(24, 16, generator=generator)
+        stacks = torch.stack([x, m - x], 1)
+        odds, found = likelihood(product, stacks, 0.0), denoising(product, stacks)
+        correlations.append(spearmanr(odds, found).statistic)
+        regret.append((odds.max() - odds[found.argmax()]).item())
+    assert min(correlations) >= 0.95
+    assert np.mean(regret) < 2
 
 
 def test_settings_reach_the_inner_method(digits):

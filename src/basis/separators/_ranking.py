@@ -1,0 +1,71 @@
+"""Which of several samples a prior finds the likeliest: exactly where it has a density, estimated where it has none."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from basis.core.errors import UsageError
+from basis.core.noise import Noise
+from basis.core.prior import DensityPrior, Product
+from basis.core.schedule import geometric, nearest
+
+SIGMA = 0.01  # the paper's smallest noise level, for priors that know any
+LEVELS = geometric(1.0, 0.05, 6)  # noise levels of the denoising rank
+DRAWS = 4  # at each of them
+
+
+def likelihood(prior: Product, x: Tensor, sigma: float | None = None) -> Tensor:
+    """Return ``Σ_k log p_σ(x_k)`` of each stack of sources x (N, K, *S), in nats, (N,); σ as in `BestOf`."""
+    check_density(prior)
+    if sigma is None:
+        sigma = min(prior.levels) if prior.levels else SIGMA
+    total = x.new_zeros(len(x))
+    for k, i in enumerate(prior.order):
+        total += prior.distinct[i].log_prob(x[:, k], sigma)  # type: ignore[operator]
+    return total
+
+
+def denoising(prior: Product, x: Tensor, sigma: float | None = None) -> Tensor:
+    """Return how well the prior denoises each stack of sources x (N, K, *S), in nats up to a constant, (N,).
+
+    ``-Δ Σ_σ Σ_k E_ε ‖D(x_k + σ ε, σ) - x_k‖² / σ²`` over six geometric levels σ from 1 to 0.05, Δ the step of ln σ.
+    With an exact denoiser this integral over all ln σ is log p(x) + constant (Kong et al. 2023, "Information-theoretic
+    diffusion", equation 9): here for differences between images that show at these levels. Of four draws of ε, the
+    same for every stack and every source, so that differences are less noisy than scores, and a stack's score does
+    not depend on which others there are.
+
+    Args:
+        prior: of any kind; one with discrete levels is asked at the nearest of those.
+        x: stacks of sources, (N, K, *S).
+        sigma: not used, see `likelihood`.
+    """
+    sigmas = nearest(LEVELS, prior.levels).tolist()
+    step = math.log(LEVELS[0] / LEVELS[-1]) / max(len(sigmas) - 1, 1)
+    # (1, 1, *S) each: one stream a draw.
+    draws = Noise(prior.shape[1:], 0, range(DRAWS), device=x.device).normal()[:, None, None]
+    total = x.new_zeros(len(x))
+    for level in sigmas:
+        for eps in draws:
+            error = prior.denoise(x + level * eps, level) - x
+            total -= step / DRAWS * error.flatten(1).square().sum(1) / level**2
+    return total
+
+
+RANKS = {"likelihood": likelihood, "denoising": denoising}
+
+
+def natural(prior: Product):
+    """Return the rank that suits a prior: exact where every source has a density."""
+    return likelihood if all(isinstance(one, DensityPrior) for one in prior.distinct) else denoising
+
+
+def check_density(prior: Product) -> None:
+    """Raise `UsageError` where the likelihood of samples cannot be computed."""
+    for one in prior.distinct:
+        if not isinstance(one, DensityPrior):
+            raise UsageError(
+                f"rank likelihood needs a density, which a prior of kind {type(one).__name__} does not give",
+                fix='take rank="denoising", or a prior with a density, such as a Glow',
+            )
