@@ -12,11 +12,8 @@ import basis
 from basis.core.separator import SEPARATORS
 
 FEW = {"levels": 3, "steps": 20}
-QUICK = {
-    "basis": FEW,
-    "best_of": FEW,
-    "sample": {"steps": 8},
-}  # settings that make a method fast; its defaults where it is not named
+# Settings that make a method fast; its defaults where it is not named.
+QUICK = {"basis": FEW, "best_of": FEW, "sample": {"steps": 8}}
 SUM = basis.WeightedSum([1.0, 0.5])
 EXACTLY = {"rtol": 0, "atol": 1e-6}
 
