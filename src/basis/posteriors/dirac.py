@@ -12,7 +12,7 @@ from basis.core.prior import Prior, per_example
 
 
 class Dirac(Posterior):
-    """Last source replaced by what the others leave (Mariani et al. 2024, MSDM, arXiv 2302.02257, section 3.2).
+    """Last source replaced by what the others leave (Mariani et al. 2024, MSDM, arXiv 2302.02257).
 
     With ``z = (m - Σ_{k<K} α_k x_k) / α_K`` in place of x_K, the other sources have the score
 

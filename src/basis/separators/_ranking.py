@@ -32,9 +32,9 @@ def denoising(prior: Product, x: Tensor, sigma: float | None = None) -> Tensor:
 
     ``-Δ Σ_σ Σ_k E_ε ‖D(x_k + σ ε, σ) - x_k‖² / σ²`` over six geometric levels σ from 1 to 0.05, Δ the step of ln σ.
     With an exact denoiser this integral over all ln σ is log p(x) + constant (Kong et al. 2023, "Information-theoretic
-    diffusion", equation 9): here for differences between images that show at these levels. Of four draws of ε, the
-    same for every stack and every source, so that differences are less noisy than scores, and a stack's score does
-    not depend on which others there are.
+    diffusion"): here for differences between images that show at these levels. Of four draws of ε, the same for every
+    stack and every source, so that differences are less noisy than scores, and a stack's score does not depend on
+    which others there are.
 
     Args:
         prior: of any kind; one with discrete levels is asked at the nearest of those.
