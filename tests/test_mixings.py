@@ -224,3 +224,12 @@ def test_the_correction_is_the_adjoint_of_the_residual(mixing, x):
     m = mixing(draw(mixing, 5))
     expected = mixing.adjoint(x, mixing.residual(x, m))
     assert torch.allclose(mixing.correction(x, m), expected, atol=1e-6)
+
+
+def test_projection_of_sources_that_mix_rightly_but_lie_out_of_bounds():
+    mixing, m = basis.WeightedSum([1.0, 1.0]), torch.tensor([[1.0, 0.25]])
+    x = torch.tensor([[[1.5, -0.5], [-0.5, 0.75]]])
+    assert torch.equal(mixing(x), m)
+    found = mixing.project(x, m, (0.0, 1.0))
+    assert ((found >= 0) & (found <= 1)).all()
+    torch.testing.assert_close(mixing(found), m, rtol=0, atol=1e-6)

@@ -10,7 +10,6 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 import basis
 from basis.core.prior import per_example
 from basis.priors.edm import EDM
-from basis.priors.experts import Experts
 
 SIGMAS = [0.01, 0.3, 2.0]
 WEIGHTS = torch.tensor([0.2, 0.5, 0.3])
@@ -240,27 +239,3 @@ def test_priors_of_different_discrete_levels_do_not_go_together():
     anywhere = EDM((1, 8, 8), 0.3, 0.4, [8], [1], [False])
     assert basis.Product([one, anywhere]).levels == one.levels
     assert basis.Rescaled(one, scale=2.0).levels == tuple(level / 2 for level in one.levels)
-
-
-# Experts
-
-
-def test_experts_are_asked_for_their_own_noise_levels(x):
-    """Each member answers in its range, borders belonging to the higher one, whether σ is one number or many."""
-    gaussian = {"weights": [1.0], "means": [[0.5, 0.0]], "covariances": [[[1.0, 0.0], [0.0, 1.0]]]}
-    prior = Experts("gaussian", gaussian, borders=[1.0, 0.1])
-    for i, member in enumerate(prior.members):
-        member.means.fill_(float(i))  # so that they can be told apart
-    sigma = torch.tensor([2.0, 1.0, 0.9, 0.1, 0.05]).repeat(4)
-    expected = [0, 0, 1, 1, 2] * 4
-    together = prior.score(x, sigma)
-    for row, (i, s) in enumerate(zip(expected, sigma.tolist(), strict=True)):
-        one = prior.members[i].score(x[row : row + 1], s)
-        torch.testing.assert_close(together[row : row + 1], one)
-        torch.testing.assert_close(prior.score(x[row : row + 1], s), one)
-
-
-def test_experts_need_borders_in_order():
-    for borders in ([], [0.1, 0.2], [0.0]):
-        with pytest.raises(basis.UsageError, match="expected decreasing positive noise levels as borders"):
-            Experts("gaussian", {"weights": [1.0], "means": [[0.0]], "covariances": [[[1.0]]]}, borders)

@@ -80,7 +80,8 @@ class Mixing(ABC):
         gain = self.gain(torch.full_like(x[0], 0.5))
         for _ in range(PROJECTION_ITERATIONS):
             r = self.residual(x, m)
-            if gain == 0 or r.abs().max() <= 1e-6:
+            inside = support is None or bool(((x >= support[0]) & (x <= support[1])).all())
+            if gain == 0 or (inside and r.abs().max() <= 1e-6):
                 break
             x = x + self.adjoint(x, r) / gain
             x = x if support is None else x.clamp(*support)

@@ -90,6 +90,7 @@ class DensityPrior(Prior):
         """Set initial values that depend on the data from a first batch x + σ ε, (B, *S); most priors have none."""
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return ∇ log p_σ(x), (B, *S), as `Prior.score`; it can itself be differentiated where x asks for it."""
         further = torch.is_grad_enabled() and x.requires_grad  # is the score itself to be differentiated?
         with torch.enable_grad():
             x = x if further else x.detach().requires_grad_()

@@ -160,10 +160,6 @@ class Glow(DensityPrior):
         network, level = self._network(sigma, x)
         network.initialise((x - self.mean) / self._scale(sigma, x), level)
 
-    def network_of(self, sigma: float) -> GlowNetwork:
-        """Return the network of a noise level, for fine-tuning it."""
-        return self._network(sigma, torch.zeros(1))[0]
-
     def _network(self, sigma: float | Tensor, x: Tensor) -> tuple[GlowNetwork, Tensor | None]:
         """Return the network for σ, and the number that tells it σ."""
         if self.known is None:

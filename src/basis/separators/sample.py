@@ -102,7 +102,6 @@ class Sample(Separator):
         with torch.no_grad():
             x = posterior.denoise(state.x, state.sigma) if self.denoise else state.x
             if self.project:
-                x = x if problem.prior.support is None else x.clamp(*problem.prior.support)
                 x = problem.mixing.project(x, mixture, problem.prior.support)
         return separation(problem, x)
 
