@@ -41,6 +41,7 @@ class InstanceNormPlus(nn.Module):
                 self.embed.weight[:, 2 * width :].zero_()
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
+        """Normalise x (B, C, H, W) at the levels of these numbers, (B,) or (1,); None where there is one set."""
         if label is None:
             gamma, alpha, beta = self.gamma, self.alpha, self.beta
         else:
@@ -145,6 +146,7 @@ class Fusion(nn.Module):
         self.norms = nn.ModuleList(norm(width) for width in widths)
 
     def forward(self, xs: Sequence[Tensor], label: Tensor | None) -> Tensor:
+        """Map inputs (B, C_i, H_i, W_i) to one (B, C, H, W) of the first one's size."""
         first, *others = [c(n(x, label)) for c, n, x in zip(self.convs, self.norms, xs, strict=True)]
         for y in others:
             if y.shape[2:] != first.shape[2:]:
