@@ -14,7 +14,7 @@ CONVERGED = 1e-12  # squared residual of the linear solve, relative to its start
 
 
 class MomentMatching(Posterior):
-    """Likelihood with the denoiser's own covariance (Rozet et al. 2024, MMPS, arXiv 2405.13712, section 4.2).
+    """Likelihood with the denoiser's own covariance (Rozet et al. 2024, MMPS, arXiv 2405.13712).
 
     ``x₀ | x ≈ N(x̂, V)`` with ``x̂ = D(x, σ)`` and ``V = σ² ∂D/∂x`` (the second-order Tweedie formula) makes
     ``m | x ~ N(A x̂, σ_y² I + A V Aᵀ)``, and with V held constant
