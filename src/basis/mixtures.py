@@ -47,6 +47,7 @@ def draw_mixtures(
     n: int = 100,
     seed: int = 0,
     weights: Sequence[float] | None = None,
+    index: Sequence[int] | None = None,
 ) -> Mixtures:
     """Draw mixtures of a data set's images; mixture i depends on the seed and i alone, not on n.
 
@@ -59,9 +60,8 @@ def draw_mixtures(
         n: number of mixtures.
         seed: fixes the mixtures.
         weights: K mixing weights; all 1 by default.
+        index: numbers of the mixtures to draw, in place of the first n.
     """
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
     if sources < 2 or n < 1 or seed < 0:
         raise UsageError(
             f"expected at least 2 sources, n >= 1 and seed >= 0, got {sources}, {n} and {seed}",
@@ -71,22 +71,42 @@ def draw_mixtures(
     if mixing.sources != sources:
         raise UsageError(f"expected {sources} weights, got {mixing.sources}", fix="give one weight a source")
     images, labels = data.images(split)
-    everything = torch.arange(len(images))
-    groups = [everything[torch.isin(labels, torch.tensor(group))] for group in data.groups]
-    pools = [everything if task == "agnostic" else groups[k % len(groups)] for k in range(sources)]
-    if any(len(pool) < sum(other is pool for other in pools) for pool in pools):
+    kinds = pools(data, labels, task)
+    drawn = [kinds[k % len(kinds)] for k in range(sources)]
+    if any(len(pool) < sum(other is pool for other in drawn) for pool in drawn):
         raise DataError(f"the {split} split has too few images for mixtures of {sources}", fix="mix fewer sources")
-    index = np.array([_pick(np.random.default_rng((seed, i)), pools) for i in range(n)])
-    x = images[index].float() / 255
+    numbers = range(n) if index is None else index
+    images_of = np.array([_pick(np.random.default_rng((seed, i)), drawn) for i in numbers])
+    x = images[images_of].float() / 255
     info = {
         "data": DATASETS.name_of(type(data)),
         "split": split,
         "task": task,
         "seed": seed,
-        "labels": labels[index].tolist(),
-        "index": index.tolist(),
+        "labels": labels[images_of].tolist(),
+        "index": images_of.tolist(),
     }
     return Mixtures(mixing(x), x, mixing.alphas, info)
+
+
+def pools(data: Dataset, labels: Tensor, task: str) -> list[Tensor]:
+    """Return the numbers of the images that sources are drawn from: source k from the pool ``k % len(pools)``.
+
+    Args:
+        data: the data set, whose groups of labels count in the task "split".
+        labels: those of its images, (N,).
+        task: "agnostic" (one pool of all images) or "split" (a pool for each group).
+
+    Example:
+        >>> pools(DATASETS.get("mnist")(), torch.tensor([7, 0, 3]), "split")
+        [tensor([1, 2]), tensor([0])]
+    """
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    everything = torch.arange(len(labels))
+    if task == "agnostic":
+        return [everything]
+    return [everything[torch.isin(labels, torch.tensor(group))] for group in data.groups]
 
 
 def _pick(rng: np.random.Generator, pools: list[Tensor]) -> list[int]:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from basis.cli import convert, data, demo, describe, separate, train
+from basis.cli import convert, data, demo, describe, fit, separate, train
 from basis.cli.options import complain
 from basis.core.errors import BasisError, UsageError
 
@@ -21,6 +21,7 @@ app.command()(separate.separate)
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(train.finetune)
+app.command()(fit.fit)
 app.command("import")(convert.convert)
 app.command("list")(describe.list_choices)
 app.command()(describe.info)

@@ -71,8 +71,9 @@ def evaluate(
     mixing = WeightedSum(problem.weights)
     priors = cli.priors(prior, mixing.sources, device, precision, compile_)
     settings = cli.settings(steps, levels, set_)
+    separator, rest = cli.method(method, device, settings)
     start = time.monotonic()
-    run = stream(problem.mixture, priors, mixing, method, seed=seed, samples=samples, batch_size=batch_size, **settings)
+    run = stream(problem.mixture, priors, mixing, separator, seed=seed, samples=samples, batch_size=batch_size, **rest)
     for _ in cli.watch(run, method, batches=-(-len(problem.mixture) // batch_size)):
         pass
     evaluation = measure(run.result, problem.sources)

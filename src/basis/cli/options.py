@@ -15,13 +15,14 @@ from tqdm import tqdm
 
 from basis.core.checkpoint import foreign, load_prior, locate, read_card
 from basis.core.errors import UsageError
+from basis.core.learned import load_separator
 from basis.core.prior import Accelerated, Prior
 from basis.core.sampler import State
-from basis.core.separator import Run
+from basis.core.separator import SEPARATORS, Run, Separator
 from basis.mixings.weighted_sum import WeightedSum
 
 PriorOption = Annotated[str, typer.Option("--prior", help="Bundled name, folder or file; A,B,… for one a source.")]
-MethodOption = Annotated[str, typer.Option("--method", help="How to separate; see `basis list`.")]
+MethodOption = Annotated[str, typer.Option("--method", help="See `basis list`; or a folder that `basis fit` wrote.")]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="Steps at each noise level.")]
 LevelsOption = Annotated[int | None, typer.Option("--levels", help="Number of noise levels.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Another setting of the method, NAME=VALUE.")]
@@ -67,14 +68,26 @@ def priors(names: str, sources: int, device: str, precision: str = "no", compile
         raise UsageError(
             f"got {len(parts)} priors for {sources} sources", fix="give one prior for all, or one a source"
         )
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:  # NotImplementedError is a RuntimeError
-        raise UsageError(f"device '{device}' is not available here", fix="use --device cpu") from error
+    check_device(device)
     loaded = {name: load_prior(name, device) for name in dict.fromkeys(parts)}
     if precision != "no" or compile:
         loaded = {name: Accelerated(prior, precision, compile) for name, prior in loaded.items()}
     return [loaded[name] for name in (parts if len(parts) > 1 else parts * sources)]
+
+
+def check_device(device: str) -> None:
+    """Raise `UsageError` for a device that is not there."""
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:  # NotImplementedError is a RuntimeError
+        raise UsageError(f"device '{device}' is not available here", fix="use --device cpu") from error
+
+
+def method(name: str, device: str, settings: dict) -> tuple[str | Separator, dict]:
+    """Return a method's name with its settings, or the separator that a folder holds, which has taken them."""
+    if name in SEPARATORS.names() or not Path(name).exists():
+        return name, settings
+    return load_separator(name, device, **settings), {}
 
 
 def hashes(names: str) -> dict[str, str | None]:

@@ -51,6 +51,7 @@ def separate(
     mixing = cli.mixing(sources, weights)
     priors = cli.priors(prior, mixing.sources, device, precision, compile_)
     settings = cli.settings(steps, levels, set_)
+    separator, rest = cli.method(method, device, settings)
     facts = {
         "method": method,
         "settings": settings,
@@ -70,7 +71,7 @@ def separate(
             mean = weights is None and path.suffix.lower() in IMAGES
             mixture = read_mixture(path, priors[0].shape, mixing.sources, mean=mean, resize=resize)
             start = time.monotonic()
-            run = stream(mixture, priors, mixing, method, seed=seed, samples=samples, **settings)
+            run = stream(mixture, priors, mixing, separator, seed=seed, samples=samples, **rest)
             frames = animate(run, mixture, mixing, path.name)
             timing = {"input": str(path), "image_is_mean": mean, "seconds": round(time.monotonic() - start, 2)}
             write(out / name, run.result, frames, {**timing, **facts})

@@ -8,9 +8,11 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors
 from safetensors.torch import load_file, save
+from torch import nn
 
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.format import FORMATS, Format
@@ -20,6 +22,7 @@ from basis.core.registry import Registry
 PRIORS = Registry("kind of prior", "basis.priors", Prior)
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 WEIGHTS, CARD, HEADER = "model.safetensors", "card.json", "basis"
+M = TypeVar("M", bound=nn.Module)
 
 
 def save_prior(prior: Prior, arguments: dict, folder: str | Path, card: dict | None = None) -> Path:
@@ -42,9 +45,14 @@ def save_prior(prior: Prior, arguments: dict, folder: str | Path, card: dict | N
         >>> load_prior(folder).shape
         (1, 8, 8)
     """
+    return save_module(prior, {"prior": PRIORS.name_of(type(prior)), "arguments": arguments}, folder, card)
+
+
+def save_module(module: nn.Module, header: dict, folder: str | Path, card: dict | None = None) -> Path:
+    """Write tensors, header and card of a module of any kind; see `save_prior` and `save_separator`."""
     folder = Path(folder)
-    header = json.dumps({"prior": PRIORS.name_of(type(prior)), "arguments": arguments})
-    content = save({k: v.contiguous().cpu() for k, v in prior.state_dict().items()}, metadata={HEADER: header})
+    tensors = {k: v.contiguous().cpu() for k, v in module.state_dict().items()}
+    content = save(tensors, metadata={HEADER: json.dumps(header)})
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS, content)
     card = {**(card or {}), "sha256": hashlib.sha256(content).hexdigest()}
@@ -78,14 +86,19 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
     if not isinstance(source, str | Path):
         raise UsageError(f"expected the name, folder or file of a prior, got {source!r}", fix="see basis.load_prior")
     path, config = open_weights(source, sha256)
-    tensors = load_file(path)
     try:
         prior = PRIORS.get(config["prior"])(**config["arguments"])
     except UsageError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} does not describe a prior ({error})", fix="write it with basis.save_prior") from error
-    expected_shapes = {key: tuple(tensor.shape) for key, tensor in prior.state_dict().items()}
+    return load_tensors(prior, path).to(device)
+
+
+def load_tensors(module: M, path: Path) -> M:
+    """Fill a module from a weights file; return it in evaluation mode, without gradients for its parameters."""
+    tensors = load_file(path)
+    expected_shapes = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
     found_shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     if wrong := sorted(expected_shapes.items() ^ found_shapes.items()):
         names = sorted({key for key, _ in wrong})
@@ -93,8 +106,8 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
             f"{path}: {len(names)} tensors are missing, left over or misshapen: {', '.join(names[:8])}",
             fix="write it anew",
         )
-    prior.load_state_dict(tensors)
-    return prior.eval().requires_grad_(False).to(device)
+    module.load_state_dict(tensors)
+    return module.eval().requires_grad_(False)
 
 
 def open_weights(source: str | Path, sha256: str | None = None) -> tuple[Path, dict]:

@@ -56,6 +56,12 @@ class Noise:
         other.samples, other.streams = samples, [copy.deepcopy(self.streams[i]) for i in streams]
         return other
 
+    def shaped(self, shape: Sequence[int]) -> Noise:
+        """Return the same streams with draws of another shape; a draw from either moves both on."""
+        other = copy.copy(self)
+        other.shape = tuple(shape)
+        return other
+
     def normal(self) -> Tensor:
         """Return fresh draws from N(0, I), (B · n, *shape), all samples of a mixture side by side."""
         return self._draw("standard_normal")

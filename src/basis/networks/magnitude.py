@@ -35,3 +35,10 @@ def renew_weights(network: nn.Module) -> None:
 def plain_parameters(network: nn.Module) -> dict[str, Tensor]:
     """Return the parameters under their names without `UnitNorm`; the values hold after `renew_weights`."""
     return {name.replace("parametrizations.weight.original", "weight"): p for name, p in network.named_parameters()}
+
+
+def release_weights(network: nn.Module) -> None:
+    """Undo `hold_weights`: the weights stay what they are, as plain parameters."""
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")

@@ -1,0 +1,86 @@
+"""`basis fit`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from basis import mixtures as mix
+from basis.cli import options as cli
+from basis.cli.data import TaskOption
+from basis.core.dataset import DATASETS
+from basis.core.errors import DataError, DivergenceError, UsageError
+from basis.core.learned import Learned, save_separator
+from basis.core.separator import SEPARATORS, choose
+from basis.files.write import check_writable, versions
+
+SPLIT = "train"
+
+
+def fit(
+    method: Annotated[str, typer.Argument(help="A method that learns, for instance nmf; see `basis list`.")],
+    data: Annotated[str, typer.Option("--data", help="Data set, see `basis list`.")] = "mnist",
+    task: TaskOption = "agnostic",
+    sources: cli.SourcesOption = None,
+    weights: cli.WeightsOption = None,
+    set_: cli.SetOption = None,
+    seed: cli.SeedOption = 0,
+    device: cli.DeviceOption = "cpu",
+    data_dir: cli.DataDirOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; fits/METHOD-DATA-TASK by default.")] = None,
+) -> None:
+    """Let a method learn from the training images of a data set; then separate with --method FOLDER.
+
+    The folder is written when the method has learned: stopped before, it leaves nothing. --weights is for methods that
+    learn to undo one mixing.
+    """
+    if not issubclass(SEPARATORS.get(method), Learned):
+        raise UsageError(f"method '{method}' has nothing to learn", fix=f"separate with --method {method}")
+    folder = out or Path("fits") / f"{method}-{data}-{task}"
+    mixing = cli.mixing(sources, weights)
+    loaded = DATASETS.get(data)(data_dir)
+    images, labels = loaded.images(SPLIT)
+    pools = mix.pools(loaded, labels, task)
+    kinds = [k % len(pools) for k in range(mixing.sources)]
+    arguments = {"shape": list(images.shape[1:]), "kinds": kinds, "seed": seed, **cli.settings(None, None, set_)}
+    if weights is not None:
+        arguments["alphas"] = list(mixing.alphas)
+    separator = choose(method, arguments)
+    cli.check_device(device)
+    check_writable(folder)
+    start = time.monotonic()
+    progress = None
+    try:
+        with tqdm(unit="step", desc=method, dynamic_ncols=True, disable=None) as bar:
+            for progress in separator.to(device).fit([images[pool] for pool in pools[: len(set(kinds))]]):
+                bar.total = progress.steps
+                bar.update(progress.step - bar.n)
+                bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
+    except KeyboardInterrupt:
+        cli.complain(f"stopped before the method had learned; nothing is written to {folder}")
+        raise typer.Exit(130) from None
+    if progress is None:
+        raise DivergenceError(f"method '{method}' took no step")
+    card = {
+        "data": data,
+        "split": SPLIT,
+        "task": task,
+        "images": [len(pool) for pool in pools],
+        "steps": progress.step,
+        "loss": progress.loss,
+        "hours": round((time.monotonic() - start) / 3600, 3),
+        "device": device,
+        "command": shlex.join(["basis", *sys.argv[1:]]),
+        "versions": versions(),
+    }
+    try:
+        save_separator(separator, arguments, folder, card)
+    except OSError as error:
+        raise DataError(f"cannot write {folder} ({error.strerror or error})", fix="choose another --out") from error
+    typer.echo(f"{folder}: {progress.step} steps, loss {progress.loss:.4f}; separate with --method {folder}")
