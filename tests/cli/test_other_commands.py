@@ -94,6 +94,18 @@ def test_evaluate_gives_the_same_from_a_folder_from_the_data_and_for_every_batch
     assert [float(value) for value in row[:4]] == pytest.approx(shown, abs=0.0051)
 
 
+def test_evaluate_says_what_choosing_among_samples_gains(evaluate):
+    options = ("--n", 3, "--method", "best_of", "--samples", 4)
+    printed, figures = evaluate(digits, *options)
+    candidates = np.array(figures["candidates"])
+    _, single = evaluate(digits, "--n", 3)
+    np.testing.assert_allclose(candidates[:, 0], single["psnr"], atol=1e-4)  # the first sample is the only one of n = 1
+    assert all(psnr in row for psnr, row in zip(figures["psnr"], figures["candidates"], strict=True))
+    first, best = candidates[:, 0].mean(), candidates.max(1).mean()
+    wanted = f"of 4 samples: the first {first:.2f} dB, chosen {figures['psnr_mean']:.2f}, best by the truth {best:.2f}"
+    assert printed.out.splitlines()[-1].startswith(wanted)
+
+
 def test_evaluate_part_of_a_folder(cli, evaluate, tmp_path):
     cli("make-mixtures", digits, "--n", 4, "--out", tmp_path / "mix")
     _, whole = evaluate(tmp_path / "mix", "--method", "average", "--n", 4)
