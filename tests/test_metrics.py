@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import basis
-from basis.core.metric import METRICS, pairwise_psnr
+from basis.core.metric import METRICS, Metric, SetMetric, pairwise_psnr
 
 
 def stacks(seed, count, sources, levels=0):
@@ -93,13 +93,34 @@ def test_figures_are_per_mixture():
     torch.testing.assert_close(basis.psnr(estimate, target), alone)
 
 
-@pytest.mark.parametrize("name", METRICS.names())
+NAMES = {name: METRICS.get(name) for name in METRICS.names()}
+
+
+@pytest.mark.parametrize("name", [name for name, cls in NAMES.items() if issubclass(cls, Metric)])
 def test_every_metric_gives_one_figure_a_mixture_with_a_unit(name):
-    estimate, target = stacks(8, 3, 2)
-    pixels = estimate[0, 0].numel()
-    normal = basis.GaussianMixture([1.0], torch.zeros(1, *estimate.shape[2:]), torch.eye(pixels)[None])
-    metric = METRICS.get(name)(**{"log_likelihood": {"prior": normal}}.get(name, {}))
-    assert metric(estimate, target).shape == (3,)
+    rng = np.random.default_rng(8)
+    estimate, target = (torch.tensor(rng.random((3, 2, 1, 28, 28)), dtype=torch.float32) for _ in range(2))
+    normal = basis.GaussianMixture([1.0], torch.zeros(1, 1, 28, 28), torch.eye(28 * 28)[None])
+    metric = NAMES[name](**{"log_likelihood": {"prior": normal}}.get(name, {}))
+    figures = metric(estimate, target)
+    assert figures.shape == (3,)
+    assert torch.isfinite(figures).all()
+    torch.testing.assert_close(metric(estimate[1:2], target[1:2]), figures[1:2])
+    assert isinstance(metric.unit, str)
+
+
+@pytest.mark.parametrize("name", [name for name, cls in NAMES.items() if issubclass(cls, SetMetric)])
+def test_every_figure_of_a_set_is_the_same_however_it_is_fed(name):
+    images, real = torch.rand(2, 60, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    figures = []
+    for size in (60, 7):
+        metric = NAMES[name]("mnist-digits")
+        for part, other in zip(images.split(size), real.split(size), strict=True):
+            metric.update(other, real=True)
+            metric.update(part)
+        figures.append(metric.compute()[0])
+    assert figures[1] == pytest.approx(figures[0], rel=1e-5)
+    assert metric.name.endswith("(mnist-digits)")
     assert isinstance(metric.unit, str)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from basis.cli import convert, data, demo, describe, fit, separate, train
+from basis.cli import compare, convert, data, demo, describe, fit, reproduce, separate, train
 from basis.cli.options import complain
 from basis.core.errors import BasisError, UsageError
 
@@ -27,6 +27,8 @@ app.command("list")(describe.list_choices)
 app.command()(describe.info)
 app.command()(data.make_mixtures)
 app.command()(data.evaluate)
+app.command()(reproduce.reproduce)
+app.command()(compare.compare)
 
 
 def main() -> None:

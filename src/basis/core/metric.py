@@ -15,17 +15,39 @@ from basis.core.registry import Registry
 EXACT = 1e-10  # mean squared error below which an image counts as exact: 100 dB
 
 
-class Metric(ABC):
-    """A figure of merit, computed for each mixture so that means, medians and intervals can follow."""
+class Figure(ABC):
+    """What separations are worth, as a number with a unit."""
 
     unit: str
+
+
+class Metric(Figure):
+    """A figure of merit, computed for each mixture so that means, medians and intervals can follow."""
 
     @abstractmethod
     def __call__(self, estimate: Tensor, target: Tensor) -> Tensor:
         """Return one figure per mixture, (B,), of aligned sources (B, K, *S)."""
 
 
-METRICS = Registry("metric", "basis.metrics", Metric)
+class SetMetric(Figure):
+    """A figure of a set of images, fed part by part in any order; memory does not grow with their number.
+
+    Attributes:
+        name: what to print beside the figure; holds the name of what saw the images.
+    """
+
+    name: str
+
+    @abstractmethod
+    def update(self, images: Tensor, real: bool = False) -> None:
+        """Take in images in [0, 1], (N, C, H, W): separated ones, or real ones to compare them with."""
+
+    @abstractmethod
+    def compute(self) -> tuple[float, float | None]:
+        """Return the figure and its standard deviation over parts of the set, where it has one."""
+
+
+METRICS = Registry("metric", "basis.metrics", Figure)
 
 
 def pairwise_psnr(estimate: Tensor, target: Tensor) -> Tensor:
@@ -65,9 +87,18 @@ def align(estimate: Tensor, target: Tensor) -> Tensor:
         >>> align(target.flip(1), target)
         tensor([[1, 0]])
     """
-    table = pairwise_psnr(estimate, target).transpose(1, 2).cpu().numpy()
-    orders = [linear_sum_assignment(rows, maximize=True)[1] for rows in table]
-    return torch.as_tensor(np.array(orders), dtype=torch.int64, device=estimate.device).reshape(estimate.shape[:2])
+    return best_order(pairwise_psnr(estimate, target))
+
+
+def best_order(table: Tensor) -> Tensor:
+    """Return the assignment with the largest sum, as `align`, for figures of source i against truth k, (B, K, K).
+
+    Example:
+        >>> best_order(torch.tensor([[[0.1, 0.9], [0.3, 0.8]]]))
+        tensor([[1, 0]])
+    """
+    orders = [linear_sum_assignment(rows, maximize=True)[1] for rows in table.transpose(1, 2).cpu().numpy()]
+    return torch.as_tensor(np.array(orders), dtype=torch.int64, device=table.device).reshape(table.shape[:2])
 
 
 def reorder(estimate: Tensor, order: Tensor) -> Tensor:

@@ -1,0 +1,133 @@
+"""`basis reproduce`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from basis.cli import options as cli
+from basis.core.errors import UsageError
+from basis.reproduction.experiment import Outcome
+from basis.reproduction.plan import Cost, in_words
+from basis.reproduction.report import number
+from basis.reproduction.run import Reproduction, choose, costs
+from basis.reproduction.run import reproduce as run
+from basis.reproduction.setup import PRIORS, Setup
+
+
+def reproduce(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="table1 … table4, figure1 … figure8, or all.")],
+    n: Annotated[int, typer.Option("--n", help="Mixtures of each figure.")] = 100,
+    seed: cli.SeedOption = 0,
+    device: cli.DeviceOption = "cpu",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results; a later run goes on there.")] = Path(
+        "reproduction"
+    ),
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", metavar="ROW=METHOD", help="A row: a method, folder, or FILE.py with a Separator."),
+    ] = None,
+    prior: Annotated[
+        list[str] | None, typer.Option("--prior", metavar="NAME=PRIOR", help=f"A prior: {', '.join(PRIORS)}.")
+    ] = None,
+    features: Annotated[
+        str, typer.Option("--features", help="For IS and FID: inception, mnist-digits, or a TorchScript file.")
+    ] = "inception",
+    more: Annotated[bool, typer.Option("--more", help="Also the rows that are left out for their cost.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
+    batch_size: cli.BatchOption = 50,
+    data_dir: cli.DataDirOption = None,
+) -> None:
+    """Measure the paper's tables and draw its figures; write a report with published and measured side by side.
+
+    Finished mixtures are kept in OUT: stop it with Ctrl-C, and the same command goes on from there; a larger --n
+    computes only what is new. A row of your own: --method "Mine=my_separator.py".
+    """
+    cli.check_device(device)
+    setup = Setup(
+        n,
+        seed,
+        device,
+        str(data_dir) if data_dir else None,
+        features,
+        _pairs(prior, "--prior"),
+        _pairs(method, "--method"),
+        more,
+        batch_size,
+        shlex.join(["basis", *sys.argv[1:]]),
+    )
+    chosen = choose(names)
+    _tell(costs(chosen, setup, out))
+    if plan:
+        return
+    try:
+        found = _follow(chosen, setup, out)
+    except KeyboardInterrupt:
+        cli.complain(f"stopped; finished mixtures are in {out}, and the same command goes on from there")
+        raise typer.Exit(130) from None
+    for name, outcome in found.outcomes.items():
+        typer.echo(f"\n{name}\n{table(outcome)}")
+    typer.echo(f"\n{found.report}")
+
+
+def _pairs(entries: list[str] | None, option: str) -> dict[str, str]:
+    """Return NAME=VALUE entries as a dictionary; a value alone is named by its stem."""
+    found = {}
+    for entry in entries or []:
+        name, _, value = entry.rpartition("=")
+        name = name or Path(value).stem
+        if not value or name in found:
+            raise UsageError(f"expected NAME=VALUE, each name once, got {option} {entry}")
+        found[name] = value
+    return found
+
+
+def _tell(found: list[Cost]) -> None:
+    """Print what is left to do and the time it will take."""
+    for cost in found:
+        what = f"{cost.job.method}, prior {cost.job.prior}, {cost.job.where}"
+        done = cost.mixtures - cost.left
+        typer.echo(
+            f"{what}: {cost.left} of {cost.mixtures} mixtures left ({done} done), {cost.evaluations:,} evaluations, "
+            f"{in_words(cost.seconds)}"
+        )
+    total, evaluations = sum(cost.seconds for cost in found), sum(cost.evaluations for cost in found)
+    typer.echo(f"in all {evaluations:,} evaluations, {in_words(total)}, besides what is measured of the separations")
+
+
+def _follow(names: list[str], setup: Setup, out: Path) -> Reproduction:
+    """Run behind a progress bar."""
+    steps, title = run(names, setup, out), ""
+    with tqdm(unit="step", dynamic_ncols=True, leave=False, smoothing=0.05, disable=None) as bar:
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            if progress.title != title:
+                title = progress.title
+                bar.reset(progress.total)
+                bar.set_description(title)
+            bar.update(progress.done - bar.n)
+
+
+def table(outcome: Outcome) -> str:
+    """Return the figures as text: row, column, published, measured and n; what is missing in notes below."""
+    lines, reasons = [], list[str]()
+    width = max((len(f"{cell.row}, {cell.column}") for cell in outcome.cells), default=0)
+    for cell in outcome.cells:
+        name = f"{cell.row}, {cell.column}".rstrip(", ")
+        head = f"  {name:{width}}  published {number(cell.published, cell.published_error, cell.unit):>12}"
+        if cell.measured is not None:
+            figure = number(cell.measured, cell.error, cell.unit)
+            lines.append(f"{head}  measured {figure:>13} {cell.unit} (n = {cell.n})")
+            continue
+        if cell.missing not in reasons:
+            reasons.append(cell.missing)
+        lines.append(f"{head}  not measured [{reasons.index(cell.missing) + 1}]")
+    return "\n".join([*lines, *(f"  [{i}] {reason}" for i, reason in enumerate(reasons, 1))])

@@ -1,0 +1,30 @@
+"""Figure 1: four MNIST digits, and two CIFAR-10 images, separated."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from basis.reproduction.experiment import Outcome, Row
+from basis.reproduction.job import Job
+from basis.reproduction.panels import PanelExperiment, cifar, separated_beside_truth
+from basis.reproduction.setup import Setup
+from basis.reproduction.store import Progress, Store
+
+
+class Figure1(PanelExperiment):
+    """Panels: mixtures of four MNIST digits, and of two CIFAR-10 images, beside the truth."""
+
+    title = "Figure 1: mixtures of four MNIST digits and of two CIFAR-10 images"
+    published_n = "9 mixtures of each"
+    shown = 9
+
+    def rows(self, setup: Setup) -> list[Row]:
+        return [
+            Row("MNIST, four digits (compact prior)", {"": Job(sources=4)}),
+            cifar(setup, "CIFAR-10, two images (NCSN)"),
+        ]
+
+    def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:
+        yield from ()
+        pictures = self.pictures(setup, store, rows, "figure1", separated_beside_truth)
+        return Outcome(self.cells(setup, store, rows), pictures, ["The first mixtures of the list, not chosen."])

@@ -1,0 +1,31 @@
+"""Figure 8: a church and a bedroom of 64×64 pixels, separated with two priors."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from basis.reproduction.experiment import Outcome, Row
+from basis.reproduction.job import Job
+from basis.reproduction.panels import PanelExperiment, separated_beside_truth
+from basis.reproduction.setup import Setup, wanted
+from basis.reproduction.store import Progress, Store
+
+KEYS = ("lsun-church", "lsun-bedroom")  # the priors of the two groups of labels, in order
+
+
+class Figure8(PanelExperiment):
+    """Larger images, two priors: one source is a church, the other a bedroom."""
+
+    title = "Figure 8: LSUN churches and bedrooms, 64×64, two priors"
+    published_n = "examples"
+    shown = 4
+
+    def rows(self, setup: Setup) -> list[Row]:
+        needs = "; ".join(wanted(key) for key in KEYS if key not in setup.priors)
+        jobs = {} if needs else {"": Job("lsun", task="split", prior=",".join(setup.priors[key] for key in KEYS))}
+        return [Row("LSUN (Glow)", jobs, needs=needs)]
+
+    def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:
+        yield from ()
+        pictures = self.pictures(setup, store, rows, "figure8", separated_beside_truth)
+        return Outcome(self.cells(setup, store, rows), pictures, ["The first mixtures of the list, not chosen."])

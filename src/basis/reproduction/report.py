@@ -1,0 +1,173 @@
+"""One page with every table and figure, published beside measured; nothing on it comes from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+
+from basis.reproduction.experiment import Cell
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A drawn figure: its caption, and the PNG file."""
+
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table or figure of the report."""
+
+    name: str
+    title: str
+    published_n: str
+    cells: Sequence[Cell]
+    shots: Sequence[Shot]
+    notes: Sequence[str]
+
+
+def page(sections: Sequence[Section], about: dict) -> str:
+    """Return the report as one HTML file.
+
+    Example:
+        >>> "not measured" in page([Section("table1", "Table 1", "100", [Cell("a", "b", "dB", 1.5)], [], [])], {})
+        True
+    """
+    style = files("basis.reproduction").joinpath("report.css").read_text()
+    links = " · ".join(f'<a href="#{section.name}">{section.name}</a>' for section in sections)
+    facts = "".join(f"<dt>{escape(key)}</dt><dd>{_fact(key, value)}</dd>" for key, value in about.items())
+    body = "\n".join(map(_section, sections))
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>basis: published and measured</title><style>{style}</style></head><body>
+<h1>Published and measured</h1>
+<p>Tables and figures of Jayaram &amp; Thickstun, <i>Source Separation with Deep Generative Priors</i> (ICML 2020), as
+the paper prints them and as <code>basis</code> measured them here.</p>
+<dl class="about">{facts}</dl>
+<nav>{links}</nav>
+{body}
+</body></html>
+"""
+
+
+def _fact(key: str, value: object) -> str:
+    if isinstance(value, dict):
+        value = ", ".join(f"{name} {entry}" for name, entry in value.items())
+    return f"<code>{escape(str(value))}</code>" if key == "command" else escape(str(value))
+
+
+def _section(section: Section) -> str:
+    shots = "".join(
+        f'<figure><img alt="{escape(shot.caption)}" src="data:image/png;base64,{base64.b64encode(shot.png).decode()}">'
+        f"<figcaption>{escape(shot.caption)}</figcaption></figure>"
+        for shot in section.shots
+    )
+    notes = "".join(f"<p>{escape(note)}</p>" for note in section.notes)
+    return f"""<section id="{section.name}"><h2>{escape(section.title)}</h2>
+<p class="published">Published figures are of {escape(section.published_n)}.</p>
+{_table(section.cells)}{shots}{notes}{_missing(section.cells)}{_conditions(section.cells)}</section>"""
+
+
+def _table(cells: Sequence[Cell]) -> str:
+    """Return rows and columns, each column with the published figure, the measured one and what it is of."""
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    columns = list(dict.fromkeys((cell.column, cell.unit) for cell in cells))
+    found = {(cell.row, cell.column, cell.unit): cell for cell in cells}
+    head = "".join(f'<th colspan="3">{escape(_head(column, unit))}</th>' for column, unit in columns)
+    under = '<th class="p">published</th><th>measured</th><th class="n">n</th>' * len(columns)
+    lines = "".join(
+        f"<tr><th>{escape(row)}</th>{''.join(_cell(found.get((row, *column))) for column in columns)}</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="wide"><table><thead><tr><th rowspan="2"></th>{head}</tr><tr>{under}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _head(column: str, unit: str) -> str:
+    return f"{column}, {unit}".strip(", ") or "figure"
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return '<td class="p">–</td><td>–</td><td class="n"></td>'
+    published = number(cell.published, cell.published_error, cell.unit)
+    if cell.measured is None:
+        why = escape(cell.missing or "not measured")
+        return f'<td class="p">{published}</td><td class="none" title="{why}">not measured</td><td class="n"></td>'
+    measured = number(cell.measured, cell.error, cell.unit)
+    return f'<td class="p">{published}</td><td><b>{measured}</b></td><td class="n">{cell.n}</td>'
+
+
+def number(value: float | None, error: float | None, unit: str) -> str:
+    """Return a figure with its deviation as text, "–" for none; shares in per cent.
+
+    Example:
+        >>> number(0.675, None, "share"), number(27.986, 0.314, "dB"), number(None, None, "dB")
+        ('68 %', '27.99 ± 0.31', '–')
+    """
+    if value is None:
+        return "–"
+    if unit == "share":
+        return f"{100 * value:.0f} %" + ("" if error is None else f" ± {100 * error:.0f}")
+    digits = 3 if abs(value) < 1 and value else 2
+    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def _missing(cells: Sequence[Cell]) -> str:
+    """Return what was not measured, and what it takes."""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        if cell.measured is None and (cell.missing != "not in this task" or cell.published is not None):
+            lacking.setdefault((cell.row, cell.missing or "not measured"), []).append(cell.column)
+    if not lacking:
+        return ""
+    entries = "".join(
+        f"<li><b>{escape(row)}</b>{escape(_columns(columns))}: {escape(why)}</li>"
+        for (row, why), columns in lacking.items()
+    )
+    return f"<h3>Not measured, and what it takes</h3><ul>{entries}</ul>"
+
+
+def _columns(columns: Sequence[str]) -> str:
+    named = [column for column in dict.fromkeys(columns) if column]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def _conditions(cells: Sequence[Cell]) -> str:
+    """Return how each row was measured: method, settings, prior with its hash, seed, device, time."""
+    rows: dict[str, dict] = {}
+    for cell in cells:
+        if cell.facts:
+            rows.setdefault(cell.row, {"seconds": {}, **cell.facts, "n": cell.n})
+            if "seconds" in cell.facts:
+                rows[cell.row].setdefault("times", {})[cell.column] = cell.facts["seconds"]
+    if not rows:
+        return ""
+    head = "".join(f"<th>{name}</th>" for name in ("row", "method", "settings", "prior", "seed", "device", "seconds"))
+    lines = "".join(f"<tr><td>{escape(row)}</td>{_line(facts)}</tr>" for row, facts in rows.items())
+    return (
+        f'<details open><summary>How it was measured</summary><div class="wide"><table class="facts"><thead><tr>{head}'
+        f"</tr></thead><tbody>{lines}</tbody></table></div></details>"
+    )
+
+
+def _line(facts: dict) -> str:
+    settings = ", ".join(f"{key} = {value}" for key, value in facts.get("settings", {}).items())
+    if facts.get("samples", 1) > 1:
+        settings = f"samples = {facts['samples']}, {settings}".rstrip(", ")
+    if extractor := facts.get("extractor"):
+        settings = f"{settings}, features {extractor}, against {facts['reference']}".lstrip(", ")
+    hashes = " ".join(f"{name} {sha[:12]}" for name, sha in facts.get("hashes", {}).items() if sha)
+    times = ", ".join(f"{seconds:.0f}" for seconds in dict.fromkeys(facts.get("times", {}).values()))
+    entries = (
+        facts.get("method", "–"), settings or "–", hashes or facts.get("prior", "–"), facts.get("seed", "–"),
+        facts.get("device", "–"), times or "–",
+    )  # fmt: skip
+    return "".join(f"<td>{escape(str(entry))}</td>" for entry in entries)

@@ -1,0 +1,176 @@
+"""From names of tables and figures to a folder with a report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from basis.core.checkpoint import write_atomically
+from basis.core.errors import BasisError, DataError, unknown
+from basis.files.write import check_writable, versions
+from basis.reproduction.drawing import save
+from basis.reproduction.experiment import EXPERIMENTS, Cell, Experiment, Outcome
+from basis.reproduction.plan import Cost, plan
+from basis.reproduction.report import Section, Shot, page
+from basis.reproduction.setup import Setup
+from basis.reproduction.store import Progress, Store
+
+PARTS, FIGURES = "parts", "figures"
+RESULTS, TABLE, REPORT = "results.json", "results.csv", "report.html"
+COLUMNS = [field.name for field in fields(Cell) if field.name not in ("facts", "values")]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What a run wrote: cells of each experiment by name, and where the report lies."""
+
+    outcomes: dict[str, Outcome]
+    report: Path
+
+
+def choose(names: Sequence[str]) -> list[str]:
+    """Return the experiments of these names, each once; "all" is all of them.
+
+    Example:
+        >>> choose(["table2", "figure6", "table2"])
+        ['table2', 'figure6']
+    """
+    known = sorted(EXPERIMENTS.names(), key=lambda name: (name.startswith("figure"), name))
+    found = [each for name in names for each in (known if name == "all" else [name])]
+    if strange := [name for name in found if name not in known]:
+        raise unknown("table or figure", strange[0], [*known, "all"])
+    return list(dict.fromkeys(found))
+
+
+def costs(names: Sequence[str], setup: Setup, out: str | Path) -> list[Cost]:
+    """Return what is left to separate and how long it will take; arguments as in `reproduce`."""
+    store = Store(Path(out) / PARTS, setup)
+    return plan(store, [entry for name in choose(names) for entry in _make(name).jobs(setup)])
+
+
+def reproduce(names: Sequence[str], setup: Setup, out: str | Path) -> Generator[Progress, None, Reproduction]:
+    """Measure tables and draw figures of the paper; yield the progress, and write what was found.
+
+    Args:
+        names: "table1" to "table4", "figure1" to "figure8", or "all".
+        setup: the request.
+        out: folder. `parts/` in it keeps finished mixtures for the next run, `results.json`, `results.csv`,
+            `figures/*.{png,pdf}` and `report.html` are written anew after each table or figure.
+
+    Raises:
+        UsageError: no such table or figure; the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> run = reproduce(["table1"], Setup(n=2), tempfile.mkdtemp())
+        >>> *_, = run  # nothing of Table 1 is at hand, and the report says so
+    """
+    out, chosen, start = Path(out), choose(names), time.monotonic()
+    check_writable(out)
+    store = Store(out / PARTS, setup)
+    outcomes: dict[str, Outcome] = {}
+    sections: list[Section] = []
+    for name in chosen:
+        experiment = _make(name)
+        outcomes[name] = yield from experiment.run(setup, store)
+        yield Progress(f"{name}: figures", 1, 1)
+        sections.append(_section(name, experiment, outcomes[name], out))
+        about = _about(setup, chosen, time.monotonic() - start)
+        _write(out, outcomes, sections, about)
+    return Reproduction(outcomes, out / REPORT)
+
+
+def _make(name: str) -> Experiment:
+    return EXPERIMENTS.get(name)()
+
+
+def _section(name: str, experiment: Experiment, outcome: Outcome, out: Path) -> Section:
+    """Draw the figures of an experiment and return its part of the report."""
+    shots, notes = [], list(outcome.notes)
+    for picture in outcome.pictures:
+        try:
+            figure = picture.draw()
+            content = {kind: save(figure, kind) for kind in ("png", "pdf")}
+        except BasisError as error:  # no matplotlib: the figures' numbers are worth having without
+            notes.append(f"{picture.name} was not drawn: {error}")
+            continue
+        _put(out / FIGURES, {f"{picture.name}.{kind}": file for kind, file in content.items()})
+        shots.append(Shot(picture.caption, content["png"]))
+    return Section(name, experiment.title, experiment.published_n, outcome.cells, shots, notes)
+
+
+def _about(setup: Setup, names: Iterable[str], seconds: float) -> dict:
+    """Return the conditions that all figures share, JSON values."""
+    return {
+        "command": setup.command or f"basis reproduce {' '.join(names)} --n {setup.n} --seed {setup.seed}",
+        "n": setup.n,
+        "seed": setup.seed,
+        "device": setup.device,
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "features": setup.features,
+        "seconds of this run": round(seconds, 1),
+        "versions": versions(),
+    }
+
+
+def _write(out: Path, outcomes: dict[str, Outcome], sections: list[Section], about: dict) -> None:
+    """Write results, table and report of what is finished so far."""
+    results = {
+        "run": about,
+        "experiments": {name: [asdict(cell) for cell in outcome.cells] for name, outcome in outcomes.items()},
+    }
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["experiment", *COLUMNS, "prior", "method", "hashes"])
+    for name, outcome in outcomes.items():
+        for cell in outcome.cells:
+            facts = [cell.facts.get("prior", ""), cell.facts.get("method", ""), _hashes(cell)]
+            writer.writerow([name, *(_blank(getattr(cell, column)) for column in COLUMNS), *facts])
+    files = {
+        RESULTS: (json.dumps(strict(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        TABLE: buffer.getvalue().encode(),
+        REPORT: page(sections, about).encode(),
+    }
+    _put(out, files)
+
+
+def _put(folder: Path, files: dict[str, bytes]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_atomically(folder / name, content)
+    except OSError as error:
+        raise DataError(f"cannot write into {folder} ({error.strerror})", fix="choose another --out") from error
+
+
+def _blank(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _hashes(cell: Cell) -> str:
+    return " ".join(f"{name}:{sha}" for name, sha in cell.facts.get("hashes", {}).items() if sha)
+
+
+def strict(value: Any) -> Any:
+    """Return JSON values with numbers that JSON has no word for as text.
+
+    Example:
+        >>> strict({"stability": math.inf, "steps": [1, 2]})
+        {'stability': 'inf', 'steps': [1, 2]}
+    """
+    if isinstance(value, dict):
+        return {key: strict(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
