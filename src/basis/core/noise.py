@@ -62,6 +62,16 @@ class Noise:
         other.shape = tuple(shape)
         return other
 
+    def spawn(self, count: int) -> Noise:
+        """Return ``count`` new streams of each of these, side by side, with ``count`` times as many samples.
+
+        They depend on the parent's address and on how often it has spawned, not on what was drawn from it.
+        """
+        other = copy.copy(self)
+        other.samples = self.samples * count
+        other.streams = [child for stream in self.streams for child in stream.spawn(count)]
+        return other
+
     def normal(self) -> Tensor:
         """Return fresh draws from N(0, I), (B · n, *shape), all samples of a mixture side by side."""
         return self._draw("standard_normal")
@@ -75,3 +85,22 @@ class Noise:
         for stream, row in zip(self.streams, x.numpy(), strict=True):
             getattr(stream, kind)(out=row, dtype=np.float32)
         return x.to(self.device)
+
+
+def shared(z: Tensor, share: float) -> Tensor:
+    """Return noise that the sources of a stack have in part in common: ``corr(ε_j, ε_k) = share`` for sources j ≠ k.
+
+    ``ε_k = √(1 + (K - 1) share) z̄ + √(1 - share) (z_k - z̄)`` with z̄ the mean over the K sources: N(0, I) for each
+    source by itself. What the sources have in common shows in their mixture, and is undone where the mixture is met.
+
+    Args:
+        z: draws from N(0, I), (B, K, *S).
+        share: from 0, where it returns z, to 1, the same noise for all.
+
+    Example:
+        >>> shared(torch.tensor([[[1.0], [-1.0]]]), 0.75)  # differences shrink
+        tensor([[[ 0.5000],
+                 [-0.5000]]])
+    """
+    mean, count = z.mean(1, keepdim=True), z.shape[1]
+    return (1 + (count - 1) * share) ** 0.5 * mean + (1 - share) ** 0.5 * (z - mean)

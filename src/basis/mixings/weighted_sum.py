@@ -11,6 +11,8 @@ from torch import Tensor
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 
+TOLERANCE = 1e-6  # what counts as met, in units of the mixture
+
 
 class WeightedSum(Mixing):
     """Weighted sum ``g(x) = Σ α_i x_i`` (equation 1).
@@ -40,3 +42,22 @@ class WeightedSum(Mixing):
         if x.shape[1] != self.sources:
             raise UsageError(f"expected {self.sources} sources, (B, {self.sources}, ...), got {tuple(x.shape)}")
         return torch.tensordot(x.movedim(1, -1), x.new_tensor(self.alphas), 1)
+
+    def project(self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None) -> Tensor:
+        """Return the sources close to x, (B, K, *S), that mix to m, (B, *M), as `Mixing.project`, but directly.
+
+        What is missing is shared among the sources that can still move, ``x_k + α_k (m - g(x)) / Σ α²``; in each round
+        a source of every pixel comes to its bound, or the pixel is done.
+        """
+        low, high = support or (-math.inf, math.inf)
+        alphas = x.new_tensor(self.alphas).reshape(-1, *[1] * (x.dim() - 2))
+        for _ in range(self.sources + 1 if support else 1):
+            r = self.residual(x, m)[:, None]
+            if r.abs().max() <= TOLERANCE and x.min() >= low and x.max() <= high:
+                break
+            way = alphas * r
+            # Sources out of bounds come in at once, those at a bound leave it inwards only.
+            gain = torch.where(torch.where(way > 0, x < high, x > low), alphas**2, 0.0)
+            share = way / gain.sum(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+            x = torch.where(gain > 0, x + share, x).clamp(low, high)
+        return x

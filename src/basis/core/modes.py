@@ -1,0 +1,117 @@
+"""Distinct answers: an ambiguous mixture shows its alternatives instead of hiding them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from basis.core.mixing import Mixing
+from basis.core.prior import Product
+
+SAME = 0.05  # root mean square difference, in units of the data, up to which samples count as one mode
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """The distinct answers among the samples of one mixture, the weightiest first.
+
+    Attributes:
+        mean: mean of the samples in each mode, the MMSE estimate given the mode, (J, K, *S).
+        std: their standard deviation in each pixel, (J, K, *S); 0 for a mode of one sample.
+        weights: share of each mode in the posterior, (J,), with sum 1.
+        counts: samples in each mode, (J,), int64.
+
+    Example:
+        >>> samples = torch.tensor([[[0.1], [0.9]], [[0.92], [0.08]], [[0.5], [0.5]]])  # three pairs
+        >>> found = find_modes(samples, kinds=[0, 0])  # the second pair is the first in another order
+        >>> found.counts, found.mean[0].flatten()
+        (tensor([2, 1]), tensor([0.0900, 0.9100]))
+    """
+
+    mean: Tensor
+    std: Tensor
+    weights: Tensor
+    counts: Tensor
+
+
+def find_modes(
+    samples: Tensor,
+    scores: Tensor | None = None,
+    kinds: Sequence[int] | None = None,
+    same: float = SAME,
+    temperature: float = 1.0,
+) -> Modes:
+    """Group samples of one mixture into modes, sources that could change places aligned.
+
+    The best sample that is left takes to itself all others within ``same`` of it, until none is left. Without scores,
+    a mode's weight is its share of the samples, which is right for exact samples of the posterior. With scores ``log
+    p(x) + constant`` it is ``∝ exp(mean score / temperature)``: over a mode q_j of weight w_j the mean of log p(x | m)
+    is ``log w_j`` minus the entropy of q_j, so that this is exact, however often each mode was found, where the modes
+    are equally wide.
+
+    Args:
+        samples: n stacks of sources, (n, K, *S).
+        scores: log-density of each up to a constant, (n,), in nats.
+        kinds: K numbers; sources of the same number may change places, see `interchangeable`. By default none may.
+        same: root mean square difference over all sources and pixels, in units of the data.
+        temperature: more than 1 where scores are estimates with errors of some nats.
+
+    Returns:
+        J modes, by falling weight.
+    """
+    order = torch.arange(len(samples)) if scores is None else scores.cpu().argsort(descending=True, stable=True)
+    left, members, aligned = order.tolist(), [], samples.clone()
+    kinds = list(range(samples.shape[1])) if kinds is None else kinds
+    while left:
+        leader = samples[left[0]]
+        for i in left[1:]:
+            aligned[i] = like(samples[i], leader, kinds)
+        close = [i for i in left if (aligned[i] - leader).square().mean().sqrt() <= same]
+        members.append(close)
+        left = [i for i in left if i not in close]
+    if scores is None:
+        weights = torch.tensor([len(close) / len(samples) for close in members])
+    else:
+        means = torch.stack([scores[close].mean() for close in members]).double().cpu()
+        weights = torch.softmax(means / temperature, 0).float()
+    rank = weights.argsort(descending=True, stable=True).tolist()
+    return Modes(
+        torch.stack([aligned[members[j]].mean(0) for j in rank]),
+        torch.stack([aligned[members[j]].std(0, correction=0) for j in rank]),
+        weights[rank],
+        torch.tensor([len(members[j]) for j in rank]),
+    )
+
+
+def like(x: Tensor, leader: Tensor, kinds: Sequence[int]) -> Tensor:
+    """Return the sources x, (K, *S), in the order nearest to the leader's, changing places within a kind only."""
+    distance = (x.flatten(1)[:, None] - leader.flatten(1)).square().sum(-1).double().cpu()
+    kind = torch.tensor(kinds)
+    distance = distance.masked_fill(kind[:, None] != kind, float(distance.sum()) + 1.0)
+    places, order = linear_sum_assignment(distance.T.numpy())
+    return x[torch.as_tensor(order)[torch.as_tensor(places)]]
+
+
+def interchangeable(prior: Product, mixing: Mixing) -> list[int]:
+    """Return K numbers, the same for sources with one prior that can change places without changing the mixture.
+
+    Example:
+        >>> from basis import GaussianMixture, WeightedSum
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> interchangeable(Product([unit] * 3), WeightedSum([1.0, 0.5, 1.0]))
+        [0, 1, 0]
+    """
+    x = torch.rand(1, *prior.shape, generator=torch.Generator().manual_seed(0)).to(prior.device)
+    m, kinds = mixing(x), list(range(len(prior.order)))
+    for k in kinds:
+        for j in range(k):
+            places = list(range(len(kinds)))
+            places[j], places[k] = k, j
+            if prior.order[j] == prior.order[k] and torch.allclose(mixing(x[:, places]), m, rtol=1e-4, atol=1e-6):
+                kinds[k] = kinds[j]
+                break
+    return kinds
