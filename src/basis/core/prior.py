@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from basis.core.errors import UsageError, unknown
+
+CPU_PART = 2**17  # numbers in the examples whose graph is held at a time
 
 
 class Prior(nn.Module, ABC):
@@ -91,9 +94,16 @@ class DensityPrior(Prior):
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """Return ∇ log p_σ(x), (B, *S), as `Prior.score`; it can itself be differentiated where x asks for it."""
-        further = torch.is_grad_enabled() and x.requires_grad  # is the score itself to be differentiated?
+        if torch.is_grad_enabled() and x.requires_grad:  # the score itself is to be differentiated
+            return self._gradient(x, sigma, further=True)
+        # On a CPU in parts: memory for one graph at a time, and not slower.
+        size = max(CPU_PART // math.prod(x.shape[1:]) if x.device.type == "cpu" else len(x), 1)
+        sigmas = sigma.split(size) if isinstance(sigma, Tensor) and sigma.dim() else itertools.repeat(sigma)
+        parts = zip(x.detach().split(size), sigmas, strict=False)
+        return torch.cat([self._gradient(part.requires_grad_(), own, further=False) for part, own in parts])
+
+    def _gradient(self, x: Tensor, sigma: float | Tensor, *, further: bool) -> Tensor:
         with torch.enable_grad():
-            x = x if further else x.detach().requires_grad_()
             return torch.autograd.grad(self.log_prob(x, sigma).sum(), x, create_graph=further)[0]
 
 
