@@ -38,6 +38,7 @@ def reproduce(
     features: Annotated[
         str, typer.Option("--features", help="For IS and FID: inception, mnist-digits, or a TorchScript file.")
     ] = "inception",
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="ROW", help="Measure this row alone.")] = None,
     more: Annotated[bool, typer.Option("--more", help="Also the rows that are left out for their cost.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
     batch_size: cli.BatchOption = 50,
@@ -58,6 +59,7 @@ def reproduce(
         _pairs(prior, "--prior"),
         _pairs(method, "--method"),
         more,
+        only or (),
         batch_size,
         shlex.join(["basis", *sys.argv[1:]]),
     )

@@ -38,9 +38,9 @@ class KID(FeatureMetric):
     Example:
         >>> kid, images = KID("mnist-digits", subsets=1), torch.rand(30, 1, 28, 28)
         >>> kid.update(images, real=True)
-        >>> kid.update(1 - images)
-        >>> kid.compute()[0] > 0
-        True
+        >>> kid.update(images / 4)
+        >>> kid.name, kid.compute()[0] > 0
+        ('KID (mnist-digits)', True)
     """
 
     kind = "KID"

@@ -145,6 +145,8 @@ class RowsExperiment(Experiment):
 
 def skip(setup: Setup, row: Row, job: Job | None) -> str:
     """Return why a job of a row is not run, empty where it is."""
+    if setup.only and row.name not in setup.only:
+        return "not asked for: --only names other rows"
     if row.optional and not setup.more:
         return "left out for its cost: give --more"
     return row.needs or (setup.lacking(job) if job else "not in this task")

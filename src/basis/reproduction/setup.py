@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,7 @@ class Setup:
         priors: priors that are not bundled, by the names in `PRIORS`.
         methods: methods by the name of their row, "ROW" or "ROW/TASK": of the paper's rows, and of rows of one's own.
         more: whether to measure the rows that are optional for their cost.
+        only: names of the rows to measure; all by default.
         batch_size: mixtures at a time.
         command: the command that asked for it.
 
@@ -62,6 +63,7 @@ class Setup:
     priors: Mapping[str, str] = field(default_factory=dict)
     methods: Mapping[str, str] = field(default_factory=dict)
     more: bool = False
+    only: Sequence[str] = ()
     batch_size: int = 50
     command: str = ""
 
