@@ -13,7 +13,7 @@ from basis.core.separator import SEPARATORS
 
 FEW = {"levels": 3, "steps": 20}
 # Settings that make a method fast; its defaults where it is not named.
-QUICK = {"basis": FEW, "best_of": FEW, "sample": {"steps": 8}}
+QUICK = {"basis": FEW, "best_of": FEW, "sample": {"steps": 8}, "search": {"steps": 8, "candidates": 3}}
 SUM = basis.WeightedSum([1.0, 0.5])
 EXACTLY = {"rtol": 0, "atol": 1e-6}
 

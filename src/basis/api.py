@@ -15,7 +15,7 @@ from basis.core.mixing import Mixing
 from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
 from basis.core.sampler import State
-from basis.core.separator import Problem, Run, Separation, Separator, choose
+from basis.core.separator import Problem, Run, Separation, Separator, choose, join
 
 LARGEST_K_CHECKED = 8
 TOLERANCE = 0.1  # share of the range that a (noisy) mixture may lie outside of it
@@ -168,11 +168,4 @@ def _batches(
         parts.append((yield from separator.stream(part, noise)))
     if len(parts) == 1:
         return parts[0]
-    scores = [part.scores for part in parts if part.scores is not None]
-    return Separation(
-        torch.cat([part.samples for part in parts]),
-        problem.mixture,
-        problem.mixing,
-        torch.cat([part.choice for part in parts]),
-        torch.cat(scores) if scores else None,
-    )
+    return join(problem, parts)

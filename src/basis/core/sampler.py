@@ -74,6 +74,16 @@ class Sampler(ABC):
         other.sigmas = nearest(torch.tensor(self.sigmas), levels).tolist()
         return other
 
+    @property
+    def steps(self) -> int:
+        """Steps of one run."""
+        return len(self.sigmas) * self.repeats
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the target in one run: one a step, where a sampler does not say otherwise."""
+        return self.steps
+
     @abstractmethod
     def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         """Return x after one step.
@@ -104,7 +114,7 @@ class Sampler(ABC):
                         f"{self.repeats}",
                         fix="take smaller steps, and check that the prior covers this noise level",
                     )
-                yield State(x, sigma, level, levels, step, levels * self.repeats)
+                yield State(x, sigma, level, levels, step, self.steps)
 
 
 SAMPLERS = Registry("sampler", "basis.samplers", Sampler)

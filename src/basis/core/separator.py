@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from basis.core.errors import UsageError, unknown
 from basis.core.mixing import Mixing
+from basis.core.modes import Modes
 from basis.core.noise import Noise
 from basis.core.prior import Product
 from basis.core.registry import Registry
@@ -43,6 +44,9 @@ class Separation:
         mixing: how the sources were mixed.
         choice: which sample stands for each mixture, (B,), int64.
         scores: what the samples were chosen by, (B, n), the higher the better; None where nothing was.
+        modes: the distinct answers to each mixture with their weights, B of them; None where the method has none.
+        evaluations: what each mixture cost, everything included, in evaluations of the prior for each source, (B,),
+            int64; None where the method does not say.
 
     Example:
         >>> import basis
@@ -57,6 +61,8 @@ class Separation:
     mixing: Mixing
     choice: Tensor
     scores: Tensor | None = None
+    modes: tuple[Modes, ...] | None = None
+    evaluations: Tensor | None = None
 
     @property
     def sources(self) -> Tensor:
@@ -166,3 +172,21 @@ def separation(problem: Problem, x: Tensor, choice: Tensor | None = None) -> Sep
     x = x if problem.prior.support is None else x.clamp(*problem.prior.support)
     choice = torch.zeros(count, dtype=torch.int64, device=x.device) if choice is None else choice
     return Separation(x.unflatten(0, (count, -1)), problem.mixture, problem.mixing, choice)
+
+
+def join(problem: Problem, parts: Sequence[Separation]) -> Separation:
+    """Return the separations of parts of a problem's mixtures, in their order, as one."""
+
+    def along(name: str) -> Tensor | None:
+        found = [getattr(part, name) for part in parts]
+        return None if any(one is None for one in found) else torch.cat(found)
+
+    return Separation(
+        torch.cat([part.samples for part in parts]),
+        problem.mixture,
+        problem.mixing,
+        torch.cat([part.choice for part in parts]),
+        along("scores"),
+        None if any(part.modes is None for part in parts) else tuple(m for part in parts for m in part.modes or ()),
+        along("evaluations"),
+    )

@@ -37,7 +37,8 @@ class BestOf(Separator):
         most: largest number of samples in memory at a time; as many as fit by default.
         sigma: noise level of the density; the prior's smallest by default, 0.01 for priors that know any.
         rank: how samples are compared: "likelihood", the default where every source's prior has a density;
-            "denoising", the default for others; or a function (prior, stacks (N, K, *S), sigma) to (N,), the higher the
+            "denoising", the default for others, or "few", the same from a quarter of the evaluations; "flow", the
+            log-likelihood by the probability-flow ODE from 50; or a function (prior, stacks (N, K, *S), sigma) to (N,), the higher the
             better.
         **settings: settings of the inner method by name.
 

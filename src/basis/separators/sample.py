@@ -17,6 +17,7 @@ from basis.core.prior import Prior
 from basis.core.sampler import SAMPLERS, Sampler, State
 from basis.core.schedule import karras
 from basis.core.separator import Problem, Separator, Stream, separation
+from basis.posteriors.moment_matching import MomentMatching
 
 # What separates best, where it is not the sampler's own default. (Dirac's steep score needs old noise.)
 FAVOURED = {(posterior, "ancestral"): {"eta": math.inf} for posterior in ("projection", "moment_matching")}
@@ -92,6 +93,12 @@ class Sample(Separator):
         elif repeats != 1:
             raise UsageError(f"sampler {sampler} takes one step at each level, got repeats {repeats}")
         self.sampler = SAMPLERS.get(sampler)(karras(sigma_max, sigma_min, steps, rho), **chosen)
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the prior for each source of a sample, backward passes counted as one each."""
+        each = 1 + self.settings.get("iterations", 3) if self.posterior is MomentMatching else 1
+        return each * (self.sampler.evaluations + self.denoise)
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         low, high = problem.prior.support or (0.0, 0.0)

@@ -1,0 +1,211 @@
+"""Candidates drawn, ranked and refined; evaluations go to the mixtures whose candidates disagree."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+
+import torch
+from torch import Tensor
+
+from basis.core.errors import UsageError, unknown
+from basis.core.modes import SAME, Modes, find_modes, interchangeable, like
+from basis.core.noise import Noise
+from basis.core.prior import DensityPrior, Product
+from basis.core.sampler import State
+from basis.core.separator import Problem, Separation, Separator, Stream
+from basis.separators._ranking import EVALUATIONS, RANKS, check_density
+from basis.separators.sample import Sample
+
+
+class Search(Separator):
+    """Search for the likeliest mode: draw candidates until the best is found again, refine it, return its mean.
+
+    Rounds of ``batch`` candidates are drawn and ranked by the prior, as `BestOf` does, until ``agree`` of a mixture's
+    candidates are in one mode with its best or there are ``candidates`` of them: mixtures that are plain stop early.
+    Then the best is noised again to ``refine_sigma`` and separated anew, ``offspring`` times in each of ``rounds``
+    rounds, which are ranked with the others. The result is the mean of the samples in the weightiest mode (what PSNR
+    rewards), moved onto the mixture. `Separation.modes` has all modes, `Separation.evaluations` what was spent.
+
+    Each of n ``samples`` is a search of its own; the best of them is chosen, and all their candidates make the modes.
+
+    Args:
+        candidates: largest number of candidates drawn afresh.
+        batch: how many at a time.
+        agree: candidates in the best one's mode, itself among them, that end the search; more than ``candidates``
+            never does.
+        rounds, offspring: rounds of refinement, and candidates in each.
+        refine_sigma, refine_steps: noise level and steps of a refinement.
+        rank: "likelihood", "denoising", "few" or "flow", see `BestOf`; by default "likelihood" where every source's
+            prior has a density, and "few" for others.
+        same: root mean square difference up to which candidates are one mode, in units of the data.
+        temperature: of the modes' weights, see `find_modes`; the default suits the errors of the rank "few".
+        mean: whether to return the mode's mean rather than its best sample.
+        steps, sigma_max, sigma_min, rho, share: of `Sample`, for a candidate.
+        **settings: other settings of `Sample`.
+
+    Raises:
+        UsageError: a setting is out of its range, or not one of `Sample`.
+
+    Example:
+        >>> import torch
+        >>> from basis import GaussianMixture, WeightedSum, separate
+        >>> two = GaussianMixture([1, 1], [[[[0.1]]], [[[0.9]]]], [[[0.001]], [[0.001]]])
+        >>> found = separate(torch.ones(1, 1, 1), two, WeightedSum([1, 1]), "search", steps=10, same=0.1)
+        >>> found.sources.flatten().sort().values.round(decimals=1), found.evaluations
+        (tensor([0.1000, 0.9000]), tensor([22]))
+    """
+
+    def __init__(
+        self,
+        candidates: int = 8,
+        batch: int = 2,
+        agree: int = 2,
+        rounds: int = 0,
+        offspring: int = 2,
+        refine_sigma: float = 0.6,
+        refine_steps: int = 20,
+        rank: str | None = None,
+        same: float = SAME,
+        temperature: float = 4.0,
+        mean: bool = True,
+        steps: int = 44,
+        sigma_max: float = 1.0,
+        sigma_min: float = 0.03,
+        rho: float = 2.0,
+        share: float = 0.8,
+        **settings,
+    ) -> None:
+        whole = {"candidates": candidates, "batch": batch, "agree": agree, "offspring": offspring}
+        for name, value in whole.items():
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name} must be a whole number of at least 1, got {value}")
+        if not isinstance(rounds, int) or rounds < 0 or not same >= 0 or not temperature > 0:
+            raise UsageError(
+                f"expected rounds >= 0, same >= 0 and temperature > 0, got {rounds}, {same} and {temperature}"
+            )
+        if rank is not None and rank not in RANKS:
+            raise unknown("rank", str(rank), RANKS)
+        if settings.get("posterior", "projection") == "projection":
+            settings.setdefault("bounded", True)
+        schedule = {"sigma_min": sigma_min, "rho": rho, "share": share, **settings}
+        self.fresh = Sample(steps=steps, sigma_max=sigma_max, **schedule)
+        self.again = Sample(steps=refine_steps, sigma_max=refine_sigma, **schedule)
+        self.counts = [min(batch, candidates - start) for start in range(0, candidates, batch)]
+        self.agree, self.rounds, self.offspring = agree, rounds, offspring
+        self.rank, self.same, self.temperature, self.mean = rank, same, temperature, mean
+
+    def evaluations(self, prior: Product) -> int:
+        """Return the largest number of evaluations of the prior for each source of a mixture and sample."""
+        ranking = EVALUATIONS[self._rank(prior)]
+        fresh = sum(self.counts) * (self.fresh.evaluations + ranking)
+        return fresh + self.rounds * self.offspring * (self.again.evaluations + ranking)
+
+    def stream(self, problem: Problem, noise: Noise) -> Stream:
+        pool = Pool(problem, noise.samples, self._rank(problem.prior), self.same)
+        streams = noise.part(range(len(noise.streams)))  # its children, not its draws: it stays where it is
+        everyone = list(range(len(pool.mixture)))
+        steps, more = (one.sampler.on(problem.prior.levels).steps for one in (self.fresh, self.again))
+        total = len(self.counts) * steps + self.rounds * more
+        for number, count in enumerate(self.counts):
+            active = [i for i in everyone if pool.agreeing(i) < self.agree]
+            yield from pool.grow(self.fresh, streams.spawn(count), active, count, None, (number * steps, total))
+        for number in range(self.rounds):
+            place = len(self.counts) * steps + number * more, total
+            yield from pool.grow(
+                self.again, streams.spawn(self.offspring), everyone, self.offspring, pool.best(), place
+            )
+        return self._result(problem, pool, noise.samples)
+
+    def _rank(self, prior: Product) -> str:
+        exact = all(isinstance(one, DensityPrior) for one in prior.distinct)
+        if self.rank == "likelihood":
+            check_density(prior)
+        return self.rank or ("likelihood" if exact else "few")
+
+    def _result(self, problem: Problem, pool: Pool, n: int) -> Separation:
+        """Return the separation from all candidates: a sample for each search, modes for each mixture."""
+        searches = [pool.modes([i], self.temperature) for i in range(len(pool.mixture))]
+        x = torch.stack([found.mean[0] for found in searches]) if self.mean else pool.best()
+        if self.fresh.project:
+            x = problem.mixing.project(x, pool.mixture, problem.prior.support)
+        scores = torch.stack([scores.max() for scores in pool.scores]).unflatten(0, (-1, n))
+        groups = [range(i, i + n) for i in range(0, len(pool.mixture), n)]
+        return Separation(
+            x.unflatten(0, (-1, n)),
+            problem.mixture,
+            problem.mixing,
+            scores.argmax(1),
+            scores,
+            modes=tuple(searches if n == 1 else (pool.modes(group, self.temperature) for group in groups)),
+            evaluations=torch.tensor([sum(pool.spent[i] for i in group) for group in groups]),
+        )
+
+
+class Pool:
+    """The candidates of each search, their scores, and what they cost; of one call, and forgotten with it."""
+
+    def __init__(self, problem: Problem, n: int, rank: str, same: float) -> None:
+        self.problem, self.rank, self.same = problem, rank, same
+        self.mixture = problem.mixture.repeat_interleave(n, 0)
+        self.kinds = interchangeable(problem.prior, problem.mixing)
+        low, high = problem.prior.support or (0.0, 0.0)
+        centre = torch.full((len(self.mixture), *problem.prior.shape), (low + high) / 2).to(self.mixture)
+        self.centre = problem.mixing.project(centre, self.mixture)
+        self.samples = [self.centre[:0] for _ in self.mixture]
+        self.scores = [self.mixture.new_zeros(0) for _ in self.mixture]
+        self.spent = [0] * len(self.mixture)
+
+    def best(self) -> Tensor:
+        """Return the best candidate of each search, (N, K, *S)."""
+        return torch.stack([x[s.argmax()] for x, s in zip(self.samples, self.scores, strict=True)])
+
+    def agreeing(self, i: int) -> int:
+        """Return how many candidates of search i are in one mode with its best."""
+        if not len(self.scores[i]):
+            return 0
+        leader = self.samples[i][self.scores[i].argmax()]
+        near = [(like(x, leader, self.kinds) - leader).square().mean().sqrt() <= self.same for x in self.samples[i]]
+        return sum(map(bool, near))
+
+    def modes(self, searches: Sequence[int], temperature: float) -> Modes:
+        """Return the modes among the candidates of some searches of one mixture."""
+        samples, scores = (torch.cat([part[i] for i in searches]) for part in (self.samples, self.scores))
+        return find_modes(samples, scores, self.kinds, self.same, temperature)
+
+    def grow(
+        self,
+        sample: Sample,
+        noise: Noise,
+        active: list[int],
+        count: int,
+        start: Tensor | None,
+        place: tuple[int, int],
+    ) -> Generator[State, None, None]:
+        """Draw and rank ``count`` new candidates of each active search, from the centre or from a start (N, K, *S).
+
+        Yields states (N, K, *S), one candidate a search, those that are done with their best; ``place`` is the number
+        of steps before this round and of all.
+        """
+        if not active:
+            return
+        part = noise.part([i * count + j for i in active for j in range(count)], count)
+        problem = Problem(self.mixture[active], self.problem.prior, self.problem.mixing)
+        shown = self.centre.clone() if not any(map(len, self.scores)) else self.best()
+        x = (self.centre if start is None else start)[active].repeat_interleave(count, 0)
+        run = sample.refine(problem, part, x)
+        while True:
+            try:
+                state = next(run)
+            except StopIteration as stop:
+                x = stop.value
+                break
+            shown = shown.index_copy(0, torch.tensor(active, device=shown.device), state.x[::count])
+            yield dataclasses.replace(state, x=shown, step=place[0] + state.step, steps=place[1])
+        with torch.no_grad():
+            scores = RANKS[self.rank](self.problem.prior, x, None)
+        for j, i in enumerate(active):
+            mine = slice(j * count, (j + 1) * count)
+            self.samples[i] = torch.cat([self.samples[i], x[mine]])
+            self.scores[i] = torch.cat([self.scores[i], scores[mine]])
+            self.spent[i] += count * (sample.evaluations + EVALUATIONS[self.rank])
