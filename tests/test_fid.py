@@ -191,5 +191,5 @@ def test_what_is_no_extractor(tmp_path):
     (tmp_path / "noise.pt").write_bytes(b"no module")
     with pytest.raises(basis.DataError, match=r"noise\.pt is not a TorchScript module"):
         extractor(tmp_path / "noise.pt")
-    with pytest.raises(basis.UsageError, match="unknown feature extractor 'incepton'.*did you mean inception"):
+    with pytest.raises(basis.UsageError, match=r"unknown feature extractor 'incepton'.*did you mean inception"):
         extractor("incepton")

@@ -55,7 +55,7 @@ class Figure2(Experiment):
                 figure = published if sigma == curve[0][0] else None
                 own = {"prior": prior, "hashes": setup.hashes(job), "device": setup.device, "seed": setup.seed}
                 cells.append(Cell(row, f"σ = {sigma:.3g}", UNIT, figure, measured=norm, n=setup.n, facts=own))
-        caption = f"σ · E ‖∇ log p_σ(x + σ ε)‖ over {setup.n} test images; dashed: √D of MNIST, the norm of noise."
+        caption = f"σ · E ‖∇ log p_σ(x + σ ε)‖ over {setup.n} test images; √D is the mean norm of noise, nearly."
         picture = Picture("figure2", caption, lambda: draw(curves))
         return Outcome(cells, [picture] if curves else [], NOTES)
 
@@ -76,10 +76,10 @@ def draw(curves: Mapping[str, Sequence[Sequence[float]]]) -> Any:
     for colour, (row, curve) in zip(COLOURS, curves.items(), strict=False):
         sigmas, norms = zip(*curve, strict=True)
         axes.plot(sigmas, norms, marker="o", markersize=4, color=colour, label=row)
-    axes.axhline(math.sqrt(28 * 28), color=INK, linewidth=1, linestyle="--")
+    axes.axhline(math.sqrt(28 * 28), color=INK, linewidth=1, linestyle="--", label="√D of MNIST")
     axes.set_xscale("log")
     axes.invert_xaxis()
-    axes.set(xlabel="σ", ylabel="σ · E ‖∇ log p_σ‖", ylim=(0, None))
+    axes.set(xlabel=r"$\sigma$", ylabel=r"$\sigma\ \mathrm{E}\,\Vert\nabla \log p_\sigma\Vert$", ylim=(0, None))
     axes.legend(frameon=False)
     return figure
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,26 +25,31 @@ SETTINGS: Any = {
 
 
 def subplots(width: float, height: float, rows: int = 1, columns: int = 1, **settings) -> tuple[Any, Any]:
-    """Return a matplotlib figure of a size in inches with axes, independent of any window system."""
+    """Return a matplotlib figure of a size in inches with axes, independent of any window system; for `render`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, **settings)
+
+
+def render(draw: Callable[[], Any]) -> dict[str, bytes]:
+    """Return what a function draws as files, "png" and "pdf"; the same bytes for the same figure.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     try:
         import matplotlib as mpl
-        from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("figures need matplotlib", fix="pip install 'basis-separation[figures]'") from error
+    found, without = {}, {"png": {"Software": None}, "pdf": {"CreationDate": None}}
     with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(rows, columns, **settings)
-
-
-def save(figure: Any, kind: str) -> bytes:
-    """Return a figure as a file, "png" or "pdf"; the same bytes for the same figure."""
-    import matplotlib as mpl
-
-    buffer = io.BytesIO()
-    metadata = {"Software": None} if kind == "png" else {"CreationDate": None}
-    with mpl.rc_context(SETTINGS):
-        figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
+        figure = draw()
+        for kind, metadata in without.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=metadata)
+            found[kind] = buffer.getvalue()
+    return found
 
 
 def panel(columns: Sequence[tuple[str, Tensor]], groups: Sequence[int] = ()) -> Any:

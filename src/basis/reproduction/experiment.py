@@ -16,6 +16,8 @@ from basis.reproduction.job import Job
 from basis.reproduction.setup import Setup
 from basis.reproduction.store import Progress, Store
 
+NOT_THERE = "not in this task"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -149,7 +151,7 @@ def skip(setup: Setup, row: Row, job: Job | None) -> str:
         return "not asked for: --only names other rows"
     if row.optional and not setup.more:
         return "left out for its cost: give --more"
-    return row.needs or (setup.lacking(job) if job else "not in this task")
+    return row.needs or (setup.lacking(job) if job else NOT_THERE)
 
 
 def facts(setup: Setup, store: Store, job: Job, n: int) -> dict:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
-from basis.reproduction.experiment import Cell
+from basis.reproduction.experiment import NOT_THERE, Cell
 
 
 @dataclass(frozen=True)
@@ -61,48 +62,72 @@ def _fact(key: str, value: object) -> str:
     return f"<code>{escape(str(value))}</code>" if key == "command" else escape(str(value))
 
 
+def _words(text: str) -> str:
+    """Return text with what stands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def _section(section: Section) -> str:
     shots = "".join(
         f'<figure><img alt="{escape(shot.caption)}" src="data:image/png;base64,{base64.b64encode(shot.png).decode()}">'
         f"<figcaption>{escape(shot.caption)}</figcaption></figure>"
         for shot in section.shots
     )
-    notes = "".join(f"<p>{escape(note)}</p>" for note in section.notes)
+    notes = "".join(f"<p>{_words(note)}</p>" for note in section.notes)
     return f"""<section id="{section.name}"><h2>{escape(section.title)}</h2>
 <p class="published">Published figures are of {escape(section.published_n)}.</p>
 {_table(section.cells)}{shots}{notes}{_missing(section.cells)}{_conditions(section.cells)}</section>"""
 
 
 def _table(cells: Sequence[Cell]) -> str:
-    """Return rows and columns, each column with the published figure, the measured one and what it is of."""
+    """Return rows and columns, each with the measured figure beside the published one where the paper has one."""
     rows = list(dict.fromkeys(cell.row for cell in cells))
-    columns = list(dict.fromkeys((cell.column, cell.unit) for cell in cells))
-    found = {(cell.row, cell.column, cell.unit): cell for cell in cells}
-    head = "".join(f'<th colspan="3">{escape(_head(column, unit))}</th>' for column, unit in columns)
-    under = '<th class="p">published</th><th>measured</th><th class="n">n</th>' * len(columns)
+    columns = {
+        name: any(cell.published is not None for cell in cells if cell.column == name)
+        for name in dict.fromkeys(cell.column for cell in cells)
+    }
+    units = {cell.column: cell.unit for cell in cells}
+    found = {(cell.row, cell.column): cell for cell in cells}
+    head = "".join(
+        f'<th class="p" colspan="{1 + both}">{escape(_head(name, units[name]))}</th>' for name, both in columns.items()
+    )
+    under = "".join(
+        ('<th class="p">published</th><th>' if both else '<th class="p">') + "measured</th>"
+        for both in columns.values()
+    )
     lines = "".join(
-        f"<tr><th>{escape(row)}</th>{''.join(_cell(found.get((row, *column))) for column in columns)}</tr>"
+        f"<tr><th>{escape(row)}</th>"
+        + "".join(_cell(found.get((row, name)), both) for name, both in columns.items())
+        + f'<td class="n">{_counts([cell.n for cell in cells if cell.row == row])}</td></tr>'
         for row in rows
     )
     return (
-        f'<div class="wide"><table><thead><tr><th rowspan="2"></th>{head}</tr><tr>{under}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>"
+        f'<div class="wide"><table><thead><tr><th rowspan="2"></th>{head}<th class="n" rowspan="2">n</th></tr>'
+        f"<tr>{under}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
 
 def _head(column: str, unit: str) -> str:
-    return f"{column}, {unit}".strip(", ") or "figure"
+    unit = "%" if unit == "share" else unit
+    return f"{column} ({unit})" if unit else column
 
 
-def _cell(cell: Cell | None) -> str:
+def _counts(counts: Sequence[int]) -> str:
+    return ", ".join(str(n) for n in sorted(set(counts)) if n)
+
+
+def _cell(cell: Cell | None, both: bool) -> str:
+    published = number(cell.published, cell.published_error, cell.unit) if cell else "–"
+    first, second = (f'<td class="p">{published}</td>', "") if both else ("", "p ")
     if cell is None:
-        return '<td class="p">–</td><td>–</td><td class="n"></td>'
-    published = number(cell.published, cell.published_error, cell.unit)
+        return f'{first}<td class="{second}">–</td>'
     if cell.measured is None:
-        why = escape(cell.missing or "not measured")
-        return f'<td class="p">{published}</td><td class="none" title="{why}">not measured</td><td class="n"></td>'
-    measured = number(cell.measured, cell.error, cell.unit)
-    return f'<td class="p">{published}</td><td><b>{measured}</b></td><td class="n">{cell.n}</td>'
+        return f'{first}<td class="{second}none" title="{escape(cell.missing)}">{_why(cell)}</td>'
+    return f'{first}<td class="{second}"><b>{number(cell.measured, cell.error, cell.unit)}</b></td>'
+
+
+def _why(cell: Cell) -> str:
+    return "–" if cell.missing == NOT_THERE else "not measured"
 
 
 def number(value: float | None, error: float | None, unit: str) -> str:
@@ -124,12 +149,12 @@ def _missing(cells: Sequence[Cell]) -> str:
     """Return what was not measured, and what it takes."""
     lacking: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
-        if cell.measured is None and (cell.missing != "not in this task" or cell.published is not None):
+        if cell.measured is None and cell.missing != NOT_THERE:
             lacking.setdefault((cell.row, cell.missing or "not measured"), []).append(cell.column)
     if not lacking:
         return ""
     entries = "".join(
-        f"<li><b>{escape(row)}</b>{escape(_columns(columns))}: {escape(why)}</li>"
+        f"<li><b>{escape(row)}</b>{escape(_columns(columns))}: {_words(why)}</li>"
         for (row, why), columns in lacking.items()
     )
     return f"<h3>Not measured, and what it takes</h3><ul>{entries}</ul>"
@@ -137,7 +162,7 @@ def _missing(cells: Sequence[Cell]) -> str:
 
 def _columns(columns: Sequence[str]) -> str:
     named = [column for column in dict.fromkeys(columns) if column]
-    return f" ({', '.join(named)})" if named else ""
+    return f" ({'; '.join(named)})" if named else ""
 
 
 def _conditions(cells: Sequence[Cell]) -> str:

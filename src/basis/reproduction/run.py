@@ -19,7 +19,7 @@ import torch
 from basis.core.checkpoint import write_atomically
 from basis.core.errors import BasisError, DataError, unknown
 from basis.files.write import check_writable, versions
-from basis.reproduction.drawing import save
+from basis.reproduction.drawing import render
 from basis.reproduction.experiment import EXPERIMENTS, Cell, Experiment, Outcome
 from basis.reproduction.plan import Cost, plan
 from basis.reproduction.report import Section, Shot, page
@@ -100,8 +100,7 @@ def _section(name: str, experiment: Experiment, outcome: Outcome, out: Path) -> 
     shots, notes = [], list(outcome.notes)
     for picture in outcome.pictures:
         try:
-            figure = picture.draw()
-            content = {kind: save(figure, kind) for kind in ("png", "pdf")}
+            content = render(picture.draw)
         except BasisError as error:  # no matplotlib: the figures' numbers are worth having without
             notes.append(f"{picture.name} was not drawn: {error}")
             continue
