@@ -14,6 +14,7 @@ from basis.core.prior import Accelerated, DensityPrior, Prior, Product, Rescaled
 from basis.core.sampler import Sampler, State
 from basis.core.schedule import geometric, karras
 from basis.core.separator import Run, Separation, Separator
+from basis.core.windowed import Windowed
 from basis.examples import example
 from basis.metrics.log_likelihood import likelihoods
 from basis.metrics.psnr import psnr
@@ -40,6 +41,6 @@ __all__ = [
     "BASIS", "NCSN", "Accelerated", "Ancestral", "AnnealedLangevin", "Average", "BasisError", "BestOf", "Clipped",
     "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Glow",
     "Grayscale", "Heun", "Mixing", "MomentMatching", "Posterior", "Prior", "Product", "Projection", "Rescaled", "Run",
-    "Sample", "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "align", "example",
-    "geometric", "karras", "likelihoods", "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
+    "Sample", "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "Windowed", "align",
+    "example", "geometric", "karras", "likelihoods", "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
 ]  # fmt: skip
