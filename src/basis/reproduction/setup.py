@@ -51,8 +51,9 @@ class Setup:
         command: the command that asked for it.
 
     Example:
-        >>> Setup(n=3).lacking(Job(prior="no-such-prior"))
-        "unknown prior 'no-such-prior'. To fix: choose one of mnist, ncsn-mnist"
+        >>> setup = Setup(n=500, methods={"NMF/split": "runs/nmf-split", "Mine": "mine.py"})
+        >>> setup.method_for("NMF", "split"), setup.method_for("NMF", "agnostic"), setup.method_for("Mine", "split")
+        ('runs/nmf-split', None, 'mine.py')
     """
 
     n: int = 100
@@ -142,11 +143,19 @@ class Setup:
         return self.methods.get(f"{row}/{task}", self.methods.get(row))
 
     def _lacking(self, job: Job) -> str:
+        if lacking := self._once(("no data", job.data, job.split), lambda: self._lacking_data(job)):
+            return lacking
         try:
-            self.data(job.data).images(job.split)
             self.prior(job)
             self.method(job)
             self.hashes(job)
+        except BasisError as error:
+            return str(error)
+        return ""
+
+    def _lacking_data(self, job: Job) -> str:
+        try:
+            self.data(job.data).images(job.split)
         except BasisError as error:
             return str(error)
         return ""
