@@ -16,9 +16,11 @@ from basis.core.mixing import MIXINGS
 from basis.core.posterior import POSTERIORS
 from basis.core.sampler import SAMPLERS
 from basis.core.separator import SEPARATORS
+from basis.reproduction.experiment import EXPERIMENTS
 
 REGISTRIES = [PRIORS, MIXINGS, POSTERIORS, SAMPLERS, SEPARATORS, METRICS, DATASETS]
 CHOICES = [pytest.param(r, name, id=f"{r.kind}-{name}") for r in REGISTRIES for name in r.names()]
+NUMBERED = [pytest.param(EXPERIMENTS, name, id=name) for name in EXPERIMENTS.names()]  # all near to each other
 
 NEW_FILE = '''
 import math
@@ -36,7 +38,7 @@ class Nothing(Sampler):
 '''
 
 
-@pytest.mark.parametrize(("choices", "name"), CHOICES)
+@pytest.mark.parametrize(("choices", "name"), [*CHOICES, *NUMBERED])
 def test_every_choice_is_a_documented_class(choices, name):
     cls = choices.get(name)
     assert issubclass(cls, choices.base)
