@@ -562,10 +562,10 @@ def test_bundled_recipes_fit_their_data(path):
 
 @pytest.mark.slow
 def test_the_digits_recipe_trains_a_prior_that_separates(train, data, tmp_path):
-    """On 50 pairs of test digits: at least 2 dB better than the average, which knows nothing."""
+    """On 50 pairs of held-out digits: at least 2 dB better than the average, which knows nothing (measured: 3.6)."""
     code, printed, _ = train(RECIPES / "digits.toml", "--out", tmp_path / "digits")
     assert code == 0
-    drawn = draw_mixtures(data, "test", n=50)
+    drawn = draw_mixtures(data, "validation", n=50)
     prior, mixing = basis.load_prior(tmp_path / "digits"), basis.WeightedSum([1.0, 1.0])
     figures = {
         method: basis.psnr(basis.separate(drawn.mixture, prior, mixing, method).sources, drawn.sources).mean().item()
