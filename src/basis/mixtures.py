@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from basis.core.checkpoint import write_atomically
-from basis.core.dataset import DATASETS, Dataset
+from basis.core.dataset import Dataset
 from basis.core.errors import DataError, UsageError, unknown
 from basis.mixings.weighted_sum import WeightedSum
 
@@ -79,7 +79,7 @@ def draw_mixtures(
     images_of = np.array([_pick(np.random.default_rng((seed, i)), drawn) for i in numbers])
     x = images[images_of].float() / 255
     info = {
-        "data": DATASETS.name_of(type(data)),
+        "data": data.spec,
         "split": split,
         "task": task,
         "seed": seed,
@@ -98,7 +98,8 @@ def pools(data: Dataset, labels: Tensor, task: str) -> list[Tensor]:
         task: "agnostic" (one pool of all images) or "split" (a pool for each group).
 
     Example:
-        >>> pools(DATASETS.get("mnist")(), torch.tensor([7, 0, 3]), "split")
+        >>> from basis.core.dataset import open_dataset
+        >>> pools(open_dataset("mnist"), torch.tensor([7, 0, 3]), "split")
         [tensor([1, 2]), tensor([0])]
     """
     if task not in TASKS:

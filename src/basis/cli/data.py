@@ -14,7 +14,7 @@ from basis import mixtures as mix
 from basis.api import stream
 from basis.cli import options as cli
 from basis.core.checkpoint import write_atomically
-from basis.core.dataset import DATASETS
+from basis.core.dataset import DATASETS, open_dataset
 from basis.core.errors import DataError
 from basis.evaluation import evaluate as measure
 from basis.files.write import to_json, versions
@@ -39,7 +39,7 @@ def make_mixtures(
 ) -> None:
     """Mix images of a data set; write the mixtures with their true sources."""
     mixing = cli.mixing(sources, weights)
-    loaded = DATASETS.get(data)(data_dir)
+    loaded = open_dataset(data, data_dir)
     drawn = mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas)
     mix.save_mixtures(drawn, out)
     typer.echo(f"{n} mixtures of {mixing.sources} sources in {out}")
@@ -118,5 +118,5 @@ def _problem(
             cli.complain(f"the first {n} of {len(found.mixture)} mixtures; pass --n for more")
         return mix.first(found, n)
     mixing = cli.mixing(sources, weights)
-    loaded = DATASETS.get(data)(data_dir)
+    loaded = open_dataset(data, data_dir)
     return mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from basis import mixtures as mix
 from basis.cli import options as cli
 from basis.cli.data import TaskOption
-from basis.core.dataset import DATASETS
+from basis.core.dataset import open_dataset
 from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.learned import Learned, save_separator
 from basis.core.separator import SEPARATORS, choose
@@ -42,9 +43,9 @@ def fit(
     """
     if not issubclass(SEPARATORS.get(method), Learned):
         raise UsageError(f"method '{method}' has nothing to learn", fix=f"separate with --method {method}")
-    folder = out or Path("fits") / f"{method}-{data}-{task}"
+    folder = out or Path("fits") / re.sub(r"[^\w.-]+", "-", f"{method}-{data}-{task}")
     mixing = cli.mixing(sources, weights)
-    loaded = DATASETS.get(data)(data_dir)
+    loaded = open_dataset(data, data_dir)
     images, labels = loaded.images(SPLIT)
     pools = mix.pools(loaded, labels, task)
     kinds = [k % len(pools) for k in range(mixing.sources)]

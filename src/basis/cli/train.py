@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from basis.cli import options as cli
-from basis.core.dataset import DATASETS, Dataset
+from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import DataError, UsageError
 
 OTHER_PROCESS = os.environ.get("RANK", "0") != "0"  # of several: the first one reports for all
@@ -72,7 +72,7 @@ def _prepare(recipe: Path, data_dir: Path | None, out: Path | None):
     from basis.training.recipe import read_recipe
 
     plan = read_recipe(recipe)
-    return plan, DATASETS.get(plan.data)(data_dir), out or Path("runs") / recipe.stem
+    return plan, open_dataset(plan.data, data_dir), out or Path("runs") / recipe.stem
 
 
 def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | None, again: str) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 from torch import Tensor
 
-from basis.core.errors import DataError, UsageError
+from basis.core.errors import DataError, UsageError, unknown
 from basis.core.registry import Registry
 
 SPLITS = ("train", "validation", "test")
@@ -21,14 +23,19 @@ class Dataset(ABC):
 
     Args:
         root: folder of the published files; by default the folder named by BASIS_DATA.
+
+    Attributes:
+        spec: how `open_dataset` is told to make it again, for instance "folder:photos,size=32".
     """
 
+    spec: str
     groups: tuple[tuple[int, ...], tuple[int, ...]]
     """The two groups of labels of the class-split task (section 5, "Class conditional separation")."""
 
     def __init__(self, root: str | Path | None = None) -> None:
         root = root or os.environ.get("BASIS_DATA")
         self.root = Path(root) if root else None
+        self.spec = DATASETS.name_of(type(self))
 
     @abstractmethod
     def load(self, split: str) -> tuple[Tensor, Tensor]:
@@ -42,6 +49,47 @@ class Dataset(ABC):
 
 
 DATASETS = Registry("data set", "basis.datasets", Dataset)
+
+
+def open_dataset(spec: str, root: str | Path | None = None) -> Dataset:
+    """Return the data set that a text names: ``NAME``, or ``NAME:VALUE,KEY=VALUE,…`` with settings.
+
+    A first value without a key is text, and the data set's first setting. Others are JSON, or text where they are not.
+
+    Args:
+        spec: for instance "cifar10", "lsun:bedroom" or "folder:photos/garden,size=32".
+        root: folder of the data sets; by default the folder named by BASIS_DATA.
+
+    Raises:
+        UsageError: no such data set, or settings that it does not have.
+
+    Example:
+        >>> data = open_dataset("folder:photos,size=32")
+        >>> type(data).__name__, data.path, data.size
+        ('Folder', 'photos', 32)
+    """
+    name, _, rest = spec.partition(":")
+    cls = DATASETS.get(name)
+    known = [key for key in inspect.signature(cls).parameters if key != "root"]
+    settings: dict[str, object] = {}
+    for place, entry in enumerate(filter(None, rest.split(","))):
+        key, equals, value = entry.partition("=")
+        if not equals and place == 0 and known:
+            settings[known[0]] = entry
+        elif not equals or key not in known:
+            raise unknown(f"setting of data set '{name}':", key, known or ["none"])
+        else:
+            settings[key] = _value(value)
+    data = cls(root, **settings)
+    data.spec = spec
+    return data
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def missing(name: str, folder: Path | None, needed: str) -> DataError:

@@ -21,8 +21,8 @@ class Windowed(Prior):
     ``∇ log p_σ(x) = Σ_w R_wᵀ (h ⊙ s(R_w x, σ)) / Σ_w R_wᵀ h``, s the score of the window's prior.
 
     The weights h fall to nothing towards a window's border, ``sin²`` along each side: there its prior sees the least of
-    what surrounds a pixel, and no window begins or ends with a step. (Samples of smooth Gaussian processes have 1 to 4 %
-    more gradient across the borders of windows than elsewhere; with equal weights it is 26 to 63 %.) For images whose
+    what surrounds a pixel, and no window begins or ends with a step. (Samples of smooth Gaussian processes have 1 to
+    4 % more gradient across the borders of windows than elsewhere; with equal weights 26 to 63 %.) For images whose
     pixels are independent the score is exact. For others, what is further apart than a window is taken as independent:
     textures and edges go through, colours may drift from one end of a large image to the other.
 

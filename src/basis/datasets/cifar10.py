@@ -1,4 +1,4 @@
-"""CIFAR-10 in its published binary files."""
+"""CIFAR-10 in its published files, the binary and the python version."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from basis.core.dataset import Dataset, missing
 from basis.core.errors import DataError
+from basis.datasets._plain_pickle import plain
 
 HELD_OUT = 5_000  # last images of the published training set
-FOLDER = "cifar-10-batches-bin"
+FOLDER, PICKLED = "cifar-10-batches-bin", "cifar-10-batches-py"
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of the archive, as published
 RECORD = 1 + 3 * 32 * 32  # bytes: a label, then red, green and blue planes
@@ -24,16 +25,19 @@ class CIFAR10(Dataset):
     """CIFAR-10 photographs, 3×32×32: 45,000 train, 5,000 validation, 10,000 test (Krizhevsky 2009).
 
     Labels 0 to 9: airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck. Reads the published binary
-    version, `data_batch_{1…5}.bin` and `test_batch.bin`, in the root or its `cifar-10-batches-bin/` folder; downloads
-    them there where they are missing and the network allows.
+    version, `data_batch_{1…5}.bin` and `test_batch.bin`, in the root or its `cifar-10-batches-bin/` folder, or the
+    python version, `data_batch_{1…5}` and `test_batch`, in the root or its `cifar-10-batches-py/`; the latter are
+    pickles, of which a restricted reader takes arrays of bytes and plain containers only. Downloads the binary version
+    where both are missing and the network allows.
     """
 
     groups = ((2, 3, 4, 5, 6, 7), (0, 1, 8, 9))  # animals, machines
 
     def load(self, split: str) -> tuple[Tensor, Tensor]:
-        folder = self._find() or self._download()
-        parts = [self._read(folder / name) for name in (["test_batch.bin"] if split == "test" else TRAIN)]
-        records = np.concatenate(parts)
+        folder, ending = self._find() or (self._download(), ".bin")
+        names = ["test_batch.bin"] if split == "test" else TRAIN
+        read = self._read if ending else self._unpickle
+        records = np.concatenate([read(_path(folder, ending, name)) for name in names])
         keep = {"train": slice(0, -HELD_OUT), "validation": slice(-HELD_OUT, None), "test": slice(None)}[split]
         images = torch.from_numpy(records[keep, 1:].reshape(-1, 3, 32, 32).copy())
         return images, torch.from_numpy(records[keep, 0].astype(np.int64))
@@ -51,9 +55,27 @@ class CIFAR10(Dataset):
             )
         return content.reshape(IMAGES, RECORD)
 
-    def _find(self) -> Path | None:
-        folders = [self.root, self.root / FOLDER] if self.root else []
-        return next((folder for folder in folders if all((folder / name).is_file() for name in TRAIN)), None)
+    def _unpickle(self, path: Path) -> np.ndarray:
+        """Return the records of a file of the python version as the binary version has them."""
+        try:
+            batch = plain(path.read_bytes())
+            labels, pixels = np.array(batch[b"labels"]), batch[b"data"].value
+            shapes = (labels.shape, pixels.shape)
+            if shapes != ((IMAGES,), (IMAGES, RECORD - 1)) or not 0 <= labels.min() <= labels.max() <= 9:
+                raise ValueError(f"it holds labels and images of shapes {shapes}, expected {IMAGES:,} of each")
+        except Exception as error:  # a damaged or hostile pickle raises anything
+            reason = str(error).partition("\n")[0]
+            raise DataError(
+                f"{path} is not a batch of CIFAR-10's python version ({reason})",
+                fix="delete its folder and fetch it again",
+            ) from error
+        return np.concatenate([labels[:, None].astype(np.uint8), pixels], 1)
+
+    def _find(self) -> tuple[Path, str] | None:
+        """Return the folder of the files and how their names end."""
+        folders = {".bin": (".", FOLDER), "": (".", PICKLED)} if self.root else {}
+        places = [(Path(self.root or "") / name, ending) for ending, names in folders.items() for name in names]
+        return next((place for place in places if all(_path(*place, name).is_file() for name in TRAIN)), None)
 
     def _download(self) -> Path:
         import pooch
@@ -66,3 +88,7 @@ class CIFAR10(Dataset):
         except Exception as error:
             raise missing("CIFAR-10", folder, f"{FOLDER}/{{data_batch_1…5,test_batch}}.bin") from error
         return next(Path(file).parent for file in files if file.endswith("test_batch.bin"))
+
+
+def _path(folder: Path, ending: str, name: str) -> Path:
+    return folder / name.replace(".bin", ending)

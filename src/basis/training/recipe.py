@@ -71,7 +71,7 @@ class Recipe:
     Args:
         prior: name of the kind of prior, see `basis list`.
         arguments: arguments of its class.
-        data: name of the data set.
+        data: name of the data set, with settings where it has some, for instance "folder:photos,size=32".
         steps: optimiser steps in all.
         batch: images a step, over all processes.
         learning_rate: Adam's peak learning rate.

@@ -1,0 +1,106 @@
+"""From pictures of any size to a tensor of small ones, once: converted pictures stay in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from basis.core.checkpoint import write_atomically
+from basis.core.errors import DataError, UsageError
+
+PART = 2**27  # bytes of a file of the cache
+LARGEST = 2_048  # pixels a side
+
+
+def small(source: Path | BytesIO, name: str, size: int, short: int, channels: int = 3) -> np.ndarray:
+    """Return the middle of a picture, uint8 (C, size, size).
+
+    The picture's central square is resized (Lanczos) to ``short`` pixels a side, and of that the central ``size`` are
+    kept. With short = size that is how Glow's LSUN pictures were made.
+
+    Raises:
+        DataError: not a picture that can be read; carries its name.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(source) as file:
+                picture = file.convert("RGB" if channels == 3 else "L")
+    except Exception as error:  # each format has its own kinds of error
+        raise DataError(
+            f"{name} is not a picture that can be read ({error})", fix="fetch it anew or remove it"
+        ) from error
+    side, edge = min(picture.size), (short - size) // 2
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    square = picture.crop((left, top, left + side, top + side))
+    square = square if side == short else square.resize((short, short), Image.Resampling.LANCZOS)
+    array = np.asarray(square.crop((edge, edge, edge + size, edge + size)))
+    return array[None] if channels == 1 else array.transpose(2, 0, 1)
+
+
+def check_size(size: object, short: object, channels: object = 3) -> None:
+    """Raise `UsageError` for sizes that are not whole pixels in order, or another number of channels than 1 or 3."""
+    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (size, short))
+    if not (whole and 1 <= size <= short <= LARGEST and channels in (1, 3)):  # type: ignore[operator]
+        raise UsageError(
+            f"expected whole 1 <= size <= short <= {LARGEST:,} pixels and 1 or 3 channels, got size {size}, "
+            f"short {short} and channels {channels}",
+            fix="for instance size=64",
+        )
+
+
+def halves(count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the labels 0 … count-1 in two groups, the first the smaller where they are odd.
+
+    Example:
+        >>> halves(5)
+        ((0, 1), (2, 3, 4))
+    """
+    return tuple(range(count // 2)), tuple(range(count // 2, count))
+
+
+def cached(name: str, facts: object, items: Sequence, convert: Callable, shape: tuple[int, ...]) -> Tensor:
+    """Return converted items, uint8 (N, *shape), from the user's cache, after converting those that are not there yet.
+
+    They lie in files of PART bytes, each written whole or not at all: a conversion that is stopped goes on there.
+
+    Args:
+        name: the data set's.
+        facts: what the result depends on besides ``items``, JSON values; other facts are another entry of the cache.
+        items: N of them, JSON values.
+        convert: called with an item, returns uint8 (*shape).
+    """
+    import pooch
+
+    own = Path(pooch.os_cache("basis")) / name / hashlib.sha256(json.dumps([facts, items]).encode()).hexdigest()[:16]
+    per = max(PART // math.prod(shape), 1)
+    parts = []
+    for start in range(0, len(items), per):
+        path = own / f"{start // per:05d}.npy"
+        if not path.exists():
+            content = BytesIO()
+            np.save(content, np.stack([convert(item) for item in items[start : start + per]]))
+            _write(path, content.getvalue())
+        parts.append(torch.from_numpy(np.load(path, allow_pickle=False)))
+    return torch.cat(parts) if len(parts) != 1 else parts[0]
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise DataError(
+            f"cannot write converted pictures to {path.parent} ({error.strerror})",
+            fix="make room there, or set XDG_CACHE_HOME to another folder",
+        ) from error
