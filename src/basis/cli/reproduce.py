@@ -92,7 +92,8 @@ def _pairs(entries: list[str] | None, option: str) -> dict[str, str]:
 def _tell(found: list[Cost]) -> None:
     """Print what is left to do and the time it will take."""
     for cost in found:
-        what = f"{cost.job.method}, prior {cost.job.prior}, {cost.job.where}"
+        settings = " ".join(f"{name}={value}" for name, value in cost.job.settings.items())
+        what = f"{f'{cost.job.method} {settings}'.strip()}, prior {cost.job.prior}, {cost.job.where}"
         done = cost.mixtures - cost.left
         typer.echo(
             f"{what}: {cost.left} of {cost.mixtures} mixtures left ({done} done), {cost.evaluations:,} evaluations, "

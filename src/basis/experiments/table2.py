@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from pathlib import Path
 
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, measured
 from basis.reproduction.job import RELEASED, Job
@@ -20,9 +21,15 @@ PUBLISHED = {  # dB, of 6,000 pairs
     "BASIS (NCSN)": {"split": 29.5, "agnostic": 29.3},
 }
 COLUMNS = ("split", "agnostic")
+DATA = "mnist"
 PRIORS = {"BASIS (Glow)": "mnist-glow", "BASIS (Glow, 10x)": "mnist-glow", "BASIS (NCSN)": "mnist-ncsn"}
-BASELINES = {"NMF": "nmf", "S-D": "adversarial", "NES": "neural_egg"}
-BEST = "Best of 4, projection (compact prior)"
+LEARNED = {  # rows of methods that learn first: method, tasks, and what `basis fit` is told besides
+    "NMF": ("nmf", COLUMNS, ""),
+    "S-D": ("adversarial", ("agnostic",), ""),
+    "NES": ("neural_egg", ("split",), " --set supervised=true"),
+    "Supervised U-Net (ours)": ("supervised", COLUMNS, ""),
+    "Neural Egg, one group never seen (ours)": ("neural_egg", ("split",), ""),
+}
 FIGURES = {"psnr": ("PSNR", "dB"), "ssim": ("SSIM", ""), "right": ("digits right", "share")}
 
 
@@ -31,7 +38,8 @@ def pairs(
 ) -> dict[str, Job]:
     """Return the jobs of a row: both tasks, test pairs of MNIST."""
     return {
-        task: Job(task=task, method=method, settings=settings or {}, samples=samples, prior=prior) for task in COLUMNS
+        task: Job(DATA, task=task, method=method, settings=settings or {}, samples=samples, prior=prior)
+        for task in COLUMNS
     }
 
 
@@ -43,11 +51,13 @@ class Table2(RowsExperiment):
 
     def rows(self, setup: Setup) -> list[Row]:
         rows = [self._published(setup, Row(name, published=figures)) for name, figures in PUBLISHED.items()]
+        rows += [self._learned(setup, Row(name)) for name in LEARNED if name not in PUBLISHED]
         rows += [
+            Row("Blind NMF, no training (ours)", pairs(prior=FLAT, method="blind")),
             Row("BASIS, released settings (compact prior)", pairs(RELEASED)),
             Row("BASIS, the paper's text (compact prior)", pairs(), optional=True),
             Row("Projection, 100 evaluations (compact prior)", pairs(method="sample")),
-            Row(BEST, pairs({"inner": "sample"}, method="best_of", samples=4)),
+            Row("Search, at most 8 candidates (compact prior)", pairs(method="search")),
             Row("BASIS, released settings (small NCSN)", pairs(RELEASED, "ncsn-mnist"), optional=True),
         ]
         known = {row.name for row in rows}
@@ -79,16 +89,26 @@ class Table2(RowsExperiment):
             if "10x" in row.name:
                 return replace(row, jobs=pairs({**RELEASED, "inner": "basis"}, prior, "best_of", samples=10))
             return replace(row, jobs=pairs(RELEASED, prior))
-        if jobs := own(setup, row.name, FLAT):
+        return self._learned(setup, row)
+
+    def _learned(self, setup: Setup, row: Row) -> Row:
+        """Return the row of a method that learns first: from the folders given, or those where `basis fit` writes."""
+        method, tasks, besides = LEARNED[row.name]
+        jobs = {task: job for task, job in own(setup, row.name, FLAT).items() if task in tasks}
+        for task in tasks:
+            folder = Path("fits") / f"{method}-{DATA}-{task}"
+            if task not in jobs and not besides and folder.is_dir():
+                jobs[task] = Job(DATA, task=task, method=str(folder), prior=FLAT)
+        if jobs:
             return replace(row, jobs=jobs)
-        kind = BASELINES[row.name]
-        return replace(row, needs=f"`basis fit {kind} --data mnist …`; then --method '{row.name}/TASK=FOLDER'")
+        fit = "`, `".join(f"basis fit {method} --data {DATA} --task {task}{besides} --out FOLDER" for task in tasks)
+        return replace(row, needs=f"`{fit}`; then --method '{row.name}/TASK=FOLDER'")
 
 
 def own(setup: Setup, name: str, prior: str = "mnist") -> dict[str, Job]:
     """Return the jobs of the methods that were given for a row."""
     found = {task: setup.method_for(name, task) for task in COLUMNS}
-    return {task: Job(task=task, method=method, prior=prior) for task, method in found.items() if method}
+    return {task: Job(DATA, task=task, method=method, prior=prior) for task, method in found.items() if method}
 
 
 NOTES = [

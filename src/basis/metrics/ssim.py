@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from basis.core.errors import UsageError
@@ -60,7 +62,7 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
     except ImportError as error:
         raise UsageError("SSIM needs torchmetrics", fix="pip install 'basis-separation[metrics]'") from error
     x, y = x.clamp(0, 1).double(), y.double()
-    settings = {"data_range": 1.0, "reduction": "none", "return_full_image": True}
+    settings: Any = {"data_range": 1.0, "reduction": "none", "return_full_image": True}
     *_, full = structural_similarity_index_measure(x, y, **settings)
     edge = WINDOW // 2  # windows that stick out of the image do not count
     return full[..., edge:-edge, edge:-edge].flatten(1).mean(1)

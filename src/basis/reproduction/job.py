@@ -92,6 +92,10 @@ class Job:
 class Flat(Prior):
     """A prior that finds every image as likely as any other, for methods that ask it for nothing but its shape."""
 
+    def __init__(self, shape: Sequence[int], support: tuple[float, float] | None = None) -> None:
+        super().__init__(shape, support)
+        self.register_buffer("zero", torch.zeros(()))  # so that `.to(device)` has something to move
+
     def score(self, x: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(x)
 
