@@ -10,6 +10,7 @@ from basis.reproduction.panels import PanelExperiment, separated_beside_truth
 from basis.reproduction.setup import Setup, wanted
 from basis.reproduction.store import Progress, Store
 
+DATA = "lsun:church_outdoor+bedroom"
 KEYS = ("lsun-church", "lsun-bedroom")  # the priors of the two groups of labels, in order
 
 
@@ -22,7 +23,7 @@ class Figure8(PanelExperiment):
 
     def rows(self, setup: Setup) -> list[Row]:
         needs = "; ".join(wanted(key) for key in KEYS if key not in setup.priors)
-        jobs = {} if needs else {"": Job("lsun", task="split", prior=",".join(setup.priors[key] for key in KEYS))}
+        jobs = {} if needs else {"": Job(DATA, task="split", prior=",".join(setup.priors[key] for key in KEYS))}
         return [Row("LSUN (Glow)", jobs, needs=needs)]
 
     def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:

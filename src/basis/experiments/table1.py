@@ -21,8 +21,8 @@ PUBLISHED = {  # bits a dimension, of 100 separations
 ROWS = {  # prior, data set, settings
     "MNIST": ("mnist-glow", "mnist", RELEASED),
     "CIFAR-10": ("cifar10-glow", "cifar10", {}),
-    "LSUN (bed)": ("lsun-bedroom", "lsun", {}),
-    "LSUN (crh)": ("lsun-church", "lsun", {}),
+    "LSUN (bed)": ("lsun-bedroom", "lsun:bedroom", {}),
+    "LSUN (crh)": ("lsun-church", "lsun:church_outdoor", {}),
 }
 TEST = 1000  # test images
 UNIT = "bits/dim"

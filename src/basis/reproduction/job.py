@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import basis
-from basis.core.dataset import DATASETS, Dataset
+from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.prior import Prior
@@ -28,8 +28,9 @@ class Job:
     """Separations of a deterministic list of mixtures by one method with one prior.
 
     Args:
-        data, split, task, sources: which mixtures, see `basis.mixtures.draw_mixtures`; task "colour" turns single
-            images of a random order of the split to grey (equation 14).
+        data: data set, see `basis.core.dataset.open_dataset`.
+        split, task, sources: which mixtures, see `basis.mixtures.draw_mixtures`; task "colour" turns single images of
+            a random order of the split to grey (equation 14).
         method: name of a separator, folder that `basis fit` wrote, or Python file with a `Separator` in it.
         settings: settings of the method.
         samples: posterior samples of each mixture.
@@ -105,7 +106,7 @@ class Remembered(Dataset):
 
     def __init__(self, name: str, root: str | None) -> None:
         super().__init__(root)
-        self.inner: Dataset = DATASETS.get(name)(root)
+        self.inner = open_dataset(name, root)
         self.groups = self.inner.groups
         self._splits: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 

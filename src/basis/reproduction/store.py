@@ -66,7 +66,8 @@ class Store:
     def place(self, job: Job) -> Path:
         """Return the folder of a job: its name follows from all that the separations depend on."""
         facts = job.facts(self.setup.seed, self.setup.hashes(job))
-        return self.folder / f"{Path(job.method).stem}-{job.data}-{job.task}-{digest(facts)}"
+        name = re.sub(r"[^\w.-]+", "-", f"{Path(job.method).stem}-{job.data}-{job.task}")
+        return self.folder / f"{name}-{digest(facts)}"
 
     def parts(self, job: Job) -> dict[range, Path]:
         """Return the finished parts of a job with the numbers of their mixtures, in order."""
