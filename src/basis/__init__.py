@@ -42,5 +42,6 @@ __all__ = [
     "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Glow",
     "Grayscale", "Heun", "Mixing", "MomentMatching", "Posterior", "Prior", "Product", "Projection", "Rescaled", "Run",
     "Sample", "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "Windowed", "align",
-    "example", "geometric", "karras", "likelihoods", "load_prior", "psnr", "reorder", "save_prior", "separate", "stream",
+    "example", "geometric", "karras", "likelihoods", "load_prior", "psnr", "reorder", "save_prior", "separate",
+    "stream",
 ]  # fmt: skip
