@@ -1,5 +1,6 @@
 """Separators and the two public functions: what changes a result, what must not, and what is refused."""
 
+import functools
 import inspect
 import itertools
 import math
@@ -9,12 +10,20 @@ import pytest
 import torch
 
 import basis
-from basis.core.separator import SEPARATORS
+from basis.core.learned import Learned
+from basis.core.separator import SEPARATORS, choose
 
 FEW = {"levels": 3, "steps": 20}
 # Settings that make a method fast; its defaults where it is not named.
 QUICK = {"basis": FEW, "best_of": FEW, "sample": {"steps": 8}, "search": {"steps": 8, "candidates": 3}}
 SUM = basis.WeightedSum([1.0, 0.5])
+# Settings of a quick fit to 2×2 images of methods that learn.
+FIT = {
+    "nmf": {"components": 2},
+    "supervised": {"alphas": SUM.alphas, "widths": [8, 8], "steps": 2},
+    "neural_egg": {"alphas": SUM.alphas, "kinds": [0, 1], "width": 0.1, "rounds": 1, "epochs": 1},
+    "adversarial": {"width": 0.05, "latent": 4, "steps": 2, "restarts": 2, "search": 4, "refine": 4},
+}
 EXACTLY = {"rtol": 0, "atol": 1e-6}
 
 
@@ -28,8 +37,19 @@ def method(request):
     return request.param
 
 
+@functools.cache
+def fitted(method):
+    """Return a method that learns, hardly fitted to noise."""
+    separator = choose(method, {"shape": (1, 2, 2), **FIT[method]})
+    images = torch.rand(2, 70, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    for _ in separator.fit(images[: len(set(separator.kinds))]):
+        pass
+    return separator
+
+
 def separate(mixture, prior, method, mixing=SUM, **keywords):
-    return basis.separate(mixture, prior, mixing, method, **QUICK.get(method, {}), **keywords)
+    ready = fitted(method) if issubclass(SEPARATORS.get(method), Learned) else method
+    return basis.separate(mixture, prior, mixing, ready, **QUICK.get(method, {}), **keywords)
 
 
 def is_random(method, prior, mixtures):
@@ -197,7 +217,7 @@ BAD = {
     "batch size": ({"batch_size": -1}, basis.UsageError, "batch_size must be a whole number of at least 1, got -1"),
     "seed": ({"seed": -1}, basis.UsageError, "seed must be a whole number of at least 0, got -1"),
     "method": ({"method": "bassis"}, basis.UsageError, "unknown method 'bassis'.*did you mean basis"),
-    "far method": ({"method": "zzz"}, basis.UsageError, "choose one of average, basis"),
+    "far method": ({"method": "zzz"}, basis.UsageError, "choose one of adversarial, average, basis"),
     "setting": ({"step": 5}, basis.UsageError, "unknown setting of method 'basis': 'step'.*did you mean.* steps"),
     "setting of none": ({"method": "average", "steps": 5}, basis.UsageError, "unknown setting of method 'average'"),
     "index": ({"index": [1, 2]}, basis.UsageError, "expected an index for each of 1 mixtures, got 2"),
