@@ -20,7 +20,7 @@ from basis.reproduction.store import Progress, Store
 
 PUBLISHED = 50.0  # σ · ‖∇ log p_σ‖ at large σ, of NCSN and Glow on CIFAR-10; noise alone has √D = 55
 BATCH = 100  # images at a time
-UNIT = "σ·‖∇‖"
+UNIT = ""  # σ times an inverse unit of the data
 ROWS = {  # prior, data set
     "NCSN, CIFAR-10": ("cifar10-ncsn", "cifar10"),
     "Glow, CIFAR-10": ("cifar10-glow", "cifar10"),
