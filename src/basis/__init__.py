@@ -7,6 +7,7 @@ draws samples from p(x | m).
 from basis.api import separate, stream
 from basis.core.checkpoint import load_prior, save_prior
 from basis.core.errors import BasisError, DataError, DivergenceError, UsageError
+from basis.core.learned import Learned, load_separator, save_separator
 from basis.core.metric import align, reorder
 from basis.core.mixing import Mixing
 from basis.core.posterior import Posterior
@@ -31,17 +32,22 @@ from basis.priors.ncsn import NCSN
 from basis.samplers.ancestral import Ancestral
 from basis.samplers.annealed_langevin import AnnealedLangevin
 from basis.samplers.heun import Heun
+from basis.separators.adversarial import Adversarial
 from basis.separators.average import Average
 from basis.separators.basis import BASIS
 from basis.separators.best_of import BestOf
+from basis.separators.blind import Blind
+from basis.separators.neural_egg import NeuralEgg
+from basis.separators.nmf import NMF
 from basis.separators.sample import Sample
+from basis.separators.supervised import Supervised
 
 __version__ = "0.1.0"
 __all__ = [
-    "BASIS", "NCSN", "Accelerated", "Ancestral", "AnnealedLangevin", "Average", "BasisError", "BestOf", "Clipped",
-    "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Glow",
-    "Grayscale", "Heun", "Mixing", "MomentMatching", "Posterior", "Prior", "Product", "Projection", "Rescaled", "Run",
-    "Sample", "Sampler", "Separation", "Separator", "State", "UsageError", "WeightedSum", "Windowed", "align",
-    "example", "geometric", "karras", "likelihoods", "load_prior", "psnr", "reorder", "save_prior", "separate",
-    "stream",
+    "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Average", "BasisError",
+    "BestOf", "Blind", "Clipped", "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood",
+    "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "MomentMatching", "NeuralEgg", "Posterior",
+    "Prior", "Product", "Projection", "Rescaled", "Run", "Sample", "Sampler", "Separation", "Separator", "State",
+    "Supervised", "UsageError", "WeightedSum", "Windowed", "align", "example", "geometric", "karras", "likelihoods",
+    "load_prior", "load_separator", "psnr", "reorder", "save_prior", "save_separator", "separate", "stream",
 ]  # fmt: skip

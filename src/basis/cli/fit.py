@@ -16,7 +16,7 @@ from basis import mixtures as mix
 from basis.cli import options as cli
 from basis.cli.data import TaskOption
 from basis.core.dataset import open_dataset
-from basis.core.errors import DataError, DivergenceError, UsageError
+from basis.core.errors import DataError, UsageError
 from basis.core.learned import Learned, save_separator
 from basis.core.separator import SEPARATORS, choose
 from basis.files.write import check_writable, versions
@@ -52,7 +52,7 @@ def fit(
     arguments = {"shape": list(images.shape[1:]), "kinds": kinds, "seed": seed, **cli.settings(None, None, set_)}
     if weights is not None:
         arguments["alphas"] = list(mixing.alphas)
-    separator = choose(method, arguments)
+    separator: Learned = choose(method, arguments)  # type: ignore[assignment]
     cli.check_device(device)
     check_writable(folder)
     start = time.monotonic()
@@ -67,7 +67,7 @@ def fit(
         cli.complain(f"stopped before the method had learned; nothing is written to {folder}")
         raise typer.Exit(130) from None
     if progress is None:
-        raise DivergenceError(f"method '{method}' took no step")
+        raise UsageError(f"method '{method}' took no step", fix="let it take some with --set")
     card = {
         "data": data,
         "split": SPLIT,

@@ -184,9 +184,9 @@ def load_separator(source: str | Path, device: str = "cpu", **settings) -> Learn
     path, config = open_weights(source)
     if "separator" not in config:
         raise DataError(f"{path} does not hold a separator", fix="give a folder that `basis fit` wrote")
-    separator = choose(config["separator"], {**config["arguments"], **settings})
+    separator: Learned = choose(config["separator"], {**config["arguments"], **settings})  # type: ignore[assignment]
     try:
-        return load_tensors(separator, path).to(device)  # type: ignore[type-var]
+        return load_tensors(separator, path).to(device)
     except DataError as error:
         if not settings:
             raise
