@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,19 +14,36 @@ GAP = 8
 LABEL = 20
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 ERROR_SCALE = 10
+LARGEST_FRAME = 256  # pixels that a tile of an animation has at most
 
 
-def tile(image: Tensor) -> Image.Image:
-    """Return an image (C, H, W) in [0, 1] as a picture, enlarged by a whole factor."""
+class Words(NamedTuple):
+    """What a picture calls its parts: of a separation, or of a colorization."""
+
+    mixture: str
+    source: str
+
+    def sources(self, count: int) -> list[str]:
+        """Return a label for each of K sources."""
+        return [f"{self.source} {k + 1}" for k in range(count)] if count > 1 else [self.source]
+
+
+SEPARATED, COLORIZED = Words("mixture", "source"), Words("grey", "colour")
+
+
+def tile(image: Tensor, largest: int | None = None) -> Image.Image:
+    """Return an image (C, H, W) in [0, 1] as a picture, enlarged by a whole factor, or shrunk to a largest height."""
     array = (image.detach().cpu().clamp(0, 1).numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
     picture = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).convert("RGB")
+    if largest and picture.height > largest:
+        return picture.resize((round(picture.width * largest / picture.height), largest), Image.Resampling.BOX)
     factor = max(TILE // picture.height, 1)
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def grid(rows: Sequence[Sequence[Tensor | None]], labels: Sequence[str]) -> Image.Image:
+def grid(rows: Sequence[Sequence[Tensor | None]], labels: Sequence[str], largest: int | None = None) -> Image.Image:
     """Return rows of images (C, H, W) in [0, 1] as one picture, with a label over each column."""
-    tiles = [[None if image is None else tile(image) for image in row] for row in rows]
+    tiles = [[None if image is None else tile(image, largest) for image in row] for row in rows]
     width, height = next(t for row in tiles for t in row if t is not None).size
     columns = max(len(row) for row in rows)
     size = (GAP + columns * (width + GAP), LABEL + GAP + len(rows) * (height + GAP))
@@ -40,7 +58,7 @@ def grid(rows: Sequence[Sequence[Tensor | None]], labels: Sequence[str]) -> Imag
     return picture
 
 
-def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float) -> Image.Image:
+def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float, words: Words = SEPARATED) -> Image.Image:
     """Return "mixture | sources | re-mix | error", one row a sample.
 
     Args:
@@ -48,8 +66,9 @@ def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float) -> Im
         samples: (n, K, C, H, W) in [0, 1].
         remixes: the samples mixed again, (n, C, H, W).
         total: value of the mixture that is shown white, for instance Σ α.
+        words: what the parts are called.
     """
-    labels = ["mixture", *(f"source {k + 1}" for k in range(samples.shape[1])), "re-mix", f"error x {ERROR_SCALE}"]
+    labels = [words.mixture, *words.sources(samples.shape[1]), "re-mix", f"error x {ERROR_SCALE}"]
     rows = [
         [mixture / total, *x, remix / total, (mixture - remix).abs() / total * ERROR_SCALE]
         for x, remix in zip(samples, remixes, strict=True)
@@ -57,10 +76,9 @@ def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float) -> Im
     return grid(rows, labels)
 
 
-def frame(mixture: Tensor, x: Tensor, total: float, sigma: float) -> Image.Image:
+def frame(mixture: Tensor, x: Tensor, total: float, sigma: float, words: Words = SEPARATED) -> Image.Image:
     """Return one frame of the animation: the mixture and the sources x (K, C, H, W) as they stand at noise level σ."""
-    labels = [f"sigma {sigma:.3f}", *(f"source {k + 1}" for k in range(len(x)))]
-    return grid([[mixture / total, *x]], labels)
+    return grid([[mixture / total, *x]], [f"sigma {sigma:.3f}", *words.sources(len(x))], LARGEST_FRAME)
 
 
 def animation(frames: Sequence[Image.Image]) -> tuple[Image.Image, dict]:

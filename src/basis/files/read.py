@@ -5,12 +5,12 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from basis.core.errors import DataError, UsageError
@@ -35,7 +35,9 @@ def find(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def read_mixture(path: Path, shape: tuple[int, ...], sources: int, *, mean: bool, resize: bool = False) -> Tensor:
+def read_mixture(
+    path: Path, shape: tuple[int, ...], sources: int, *, mean: bool, resize: bool = False, windows: bool = False
+) -> Tensor:
     """Return the mixtures in a file, (B, C, H, W), for priors of the given shape.
 
     Args:
@@ -45,26 +47,73 @@ def read_mixture(path: Path, shape: tuple[int, ...], sources: int, *, mean: bool
         sources: number K of sources.
         mean: whether an image is the mean of its sources: its values are then multiplied by K, to be a plain sum.
         resize: whether to resize an image to the prior's size.
+        windows: whether it may be larger than that, to be separated by windows.
 
     Raises:
         DataError: the file is missing, damaged, not of these kinds, or does not fit the shape.
     """
+    mixture, is_image = _read(path, shape, resize)
+    channels = shape[0]
+    if is_image and channels == 1 and _is_grey(mixture):
+        mixture = mixture[:, :1]
+    if is_image and mixture.shape[1] != channels:
+        names = {1: "grey", 3: "colour"}
+        raise DataError(
+            f"{path} is a {names[mixture.shape[1]]} image, the prior takes {names.get(channels, channels)} ones",
+            fix=f"convert it to {names.get(channels, f'{channels} channels')}, or choose another prior",
+        )
+    _check_size(path, mixture, shape, (channels,), is_image, windows)
+    return mixture * sources if is_image and mean else mixture
+
+
+def read_grey(
+    path: Path, shape: tuple[int, ...], luma: Sequence[float], *, resize: bool = False
+) -> tuple[Tensor, bool]:
+    """Return the grey images in a file, (B, 1, H, W) in [0, 1], at least of the prior's size, to be colorized.
+
+    Args:
+        path: an image, grey or in colour, or `.npy`, `.npz` or `.pt` with values in [0, 1], (H, W), (C, H, W) or
+            (B, C, H, W) with C = 1 or 3.
+        shape: (3, h, w) of the prior.
+        luma: weights w of the channels: colour turns to grey by ``Σ_c w_c x_c``.
+        resize: whether to resize an image to the prior's size.
+
+    Returns:
+        The images, and whether they were in colour.
+
+    Raises:
+        DataError: as `read_mixture`.
+    """
+    images, is_image = _read(path, shape, resize)
+    _check_size(path, images, shape, (1, 3), is_image, windows=True)
+    if images.shape[1] == 1 or (is_image and _is_grey(images)):
+        return images[:, :1], False
+    return torch.einsum("bchw,c->bhw", images, torch.tensor(luma, dtype=images.dtype))[:, None], True
+
+
+def _read(path: Path, shape: tuple[int, ...], resize: bool) -> tuple[Tensor, bool]:
+    """Return what a file holds, (B, C, H, W), and whether it is an image, with values in [0, 1]."""
     if not path.exists():
         raise DataError(f"{path} does not exist", fix="check the path")
     if path.suffix.lower() in ARRAYS:
-        return _fit(path, _array(path), shape)
-    image = _image(path, shape, resize)
-    return image * sources if mean else image
+        array = _array(path)
+        array = array[None] if array.dim() == 2 else array
+        return (array[None] if array.dim() == 3 else array), False
+    return _image(path, shape[1:] if resize else None), True
 
 
-def _image(path: Path, shape: tuple[int, ...], resize: bool) -> Tensor:
+def _is_grey(image: Tensor) -> bool:
+    return bool((image == image[:, :1]).all())
+
+
+def _image(path: Path, size: tuple[int, ...] | None) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
-                file.load()
-                deep = file.mode.startswith(("I", "F"))
-                image = file.copy() if deep else file.convert("L" if file.mode in ("1", "L", "LA") else "RGB")
+                upright = ImageOps.exif_transpose(file)
+                deep = upright.mode.startswith(("I", "F"))
+                image = upright.copy() if deep else upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} unpacks to too many pixels ({error})", fix="shrink it first") from error
     except UnidentifiedImageError as error:
@@ -72,25 +121,10 @@ def _image(path: Path, shape: tuple[int, ...], resize: bool) -> Tensor:
         raise DataError(f"{path} is not an image that can be read", fix=f"give one of {kinds}") from error
     except Exception as error:  # each image format has its own kinds of error
         raise DataError(f"{path} is damaged or cannot be read ({error})", fix="fetch or export it anew") from error
-    channels, height, width = shape
-    if resize:
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    if size:
+        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     array = np.asarray(image, dtype=np.float32) / (65535 if deep else 255)
-    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    if channels == 1 and len(array) == 3 and (array == array[:1]).all():
-        array = array[:1]
-    if len(array) != channels:
-        names = {1: "grey", 3: "colour"}
-        raise DataError(
-            f"{path} is a {names[len(array)]} image, the prior takes {names.get(channels, channels)} ones",
-            fix=f"convert it to {names.get(channels, f'{channels} channels')}, or choose another prior",
-        )
-    if array.shape[1:] != (height, width):
-        raise DataError(
-            f"{path} is {array.shape[2]}×{array.shape[1]} pixels, the prior takes {width}×{height}",
-            fix=f"pass --resize, or crop it to {width}×{height} yourself",
-        )
-    return torch.from_numpy(array)[None]
+    return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))[None]
 
 
 def _array(path: Path) -> Tensor:
@@ -121,15 +155,24 @@ def _array(path: Path) -> Tensor:
         ) from error
 
 
-def _fit(path: Path, array: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if array.dim() == 2 and shape[0] == 1:
-        array = array[None]
-    if array.dim() == 3:
-        array = array[None]
-    if tuple(array.shape[1:]) != shape or not len(array):
-        expected = "×".join(map(str, shape))
+def _check_size(
+    path: Path, found: Tensor, shape: tuple[int, ...], channels: Sequence[int], is_image: bool, windows: bool
+) -> None:
+    """Raise `DataError` unless there are images (B, C, H, W) of the prior's size, or larger ones where that may be."""
+    size, wanted = tuple(found.shape[2:]), tuple(shape[1:])
+    larger = len(size) == 2 and all(a >= b for a, b in zip(size, wanted, strict=True))
+    fits = found.dim() == 4 and len(found) and found.shape[1] in channels
+    if fits and (size == wanted or (windows and larger)):
+        return
+    if is_image:
+        height, width = wanted
+        ways = "pass --windows to take it in parts, --resize" if larger else "pass --resize"
         raise DataError(
-            f"{path} has shape {tuple(array.shape)}, the prior takes {expected} (channels × height × width)",
-            fix="save an array of that shape or a batch of them, or choose another prior",
+            f"{path} is {size[1]}×{size[0]} pixels, the prior takes {width}×{height}{' or more' if windows else ''}",
+            fix=f"{ways}, or crop it to {width}×{height} yourself",
         )
-    return array
+    expected = "×".join(map(str, (" or ".join(map(str, channels)), *wanted)))
+    raise DataError(
+        f"{path} has shape {tuple(found.shape)}, the prior takes {expected} (channels × height × width)",
+        fix=f"{'pass --windows, ' if larger else ''}save an array of that shape or a batch, or choose another prior",
+    )

@@ -21,7 +21,7 @@ from torch import Tensor
 import basis
 from basis.core.errors import DataError, UsageError
 from basis.core.mixing import Mixing
-from basis.files.pictures import animation, panel
+from basis.files.pictures import COLORIZED, SEPARATED, Words, animation, panel
 
 RESULT = "result.json"
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -98,9 +98,18 @@ def write_separation(
 
 
 def fill(
-    folder: Path, mixture: Tensor, samples: Tensor, choice: int, mixing: Mixing, frames: list[Image.Image], facts: dict
+    folder: Path,
+    mixture: Tensor,
+    samples: Tensor,
+    choice: int,
+    mixing: Mixing,
+    frames: list[Image.Image],
+    facts: dict,
+    words: Words = SEPARATED,
 ) -> None:
     """Write `source_K.png`, `sources.npy`, `panel.png`, `anneal.gif` and `result.json`; `samples.npy` where n > 1.
+
+    Of a colorization the pictures are `colour_J.png`, one for each sample.
 
     Args:
         folder: folder to write into.
@@ -110,17 +119,18 @@ def fill(
         mixing: how the sources mix.
         frames: frames of the animation; none leaves it out.
         facts: what `result.json` holds.
+        words: what the parts are called.
     """
     sources, remixes = samples[choice], mixing(samples)
     total = mixing(torch.ones_like(samples[:1])).max().item() or 1.0
     folder.mkdir(parents=True, exist_ok=True)
-    for k, source in enumerate(sources, 1):
-        array = (source.cpu().numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
-        Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(folder / f"source_{k}.png")
+    for k, source in enumerate(samples[:, 0] if words is COLORIZED else sources, 1):
+        array = (source.clamp(0, 1).cpu().numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
+        Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(folder / f"{words.source}_{k}.png")
     np.save(folder / "sources.npy", sources.cpu().numpy())
     if len(samples) > 1:
         np.save(folder / "samples.npy", samples.cpu().numpy())
-    panel(mixture, samples, remixes, total).save(folder / "panel.png")
+    panel(mixture, samples, remixes, total, words).save(folder / "panel.png")
     if frames:
         first, options = animation(frames)
         first.save(folder / "anneal.gif", **options)

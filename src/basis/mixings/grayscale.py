@@ -10,6 +10,7 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
+from basis.mixings.weighted_sum import WeightedSum
 
 
 class Grayscale(Mixing):
@@ -40,3 +41,7 @@ class Grayscale(Mixing):
                 fix="use a prior of colour images, or one weight for each channel",
             )
         return torch.tensordot(x.movedim(2, -1), x.new_tensor(self.weights), 1)
+
+    def project(self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None) -> Tensor:
+        """Return colours close to x, (B, 1, 3, H, W), whose grey is m, (B, 1, H, W), as `WeightedSum.project`."""
+        return WeightedSum(self.weights).project(x[:, 0], m[:, 0], support)[:, None]
