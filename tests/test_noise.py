@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from basis.core.noise import Noise
+from basis.core.noise import Noise, shared
 
 N = 20_000
 BOUND = 5  # standard errors
@@ -75,3 +75,23 @@ def test_neighbours_are_uncorrelated():
     streams = [stream(*address) for address in [(0, 0), (0, 1), (1, 0), (1, 1), (0, 0, 1), (0, 1, 1), (2, 0)]]
     correlation = np.corrcoef(torch.stack(streams)) - np.eye(len(streams))
     assert np.abs(correlation).max() < BOUND / N**0.5
+
+
+def test_children_are_streams_of_their_own():
+    parent = Noise((4,), 5, [3, 0], samples=2)
+    children = parent.spawn(3)
+    assert children.samples == 6
+    first = children.normal()
+    assert len({tuple(row.tolist()) for row in [*first, *parent.normal(), *parent.spawn(3).normal()]}) == 12 + 4 + 12
+    moved = Noise((4,), 5, [0], samples=2)
+    moved.normal()  # what was drawn before changes nothing
+    assert torch.equal(moved.spawn(3).normal(), first[6:])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_sources_share_a_part_of_their_noise(share):
+    z = torch.randn(1, 3, N, generator=torch.Generator().manual_seed(0))
+    covariance = shared(z, share)[0].cov()
+    expected = share + (1 - share) * torch.eye(3)
+    assert (covariance - expected).abs().max() < BOUND * 2 / N**0.5
+    assert share or torch.allclose(shared(z, share), z, atol=1e-6)

@@ -249,3 +249,20 @@ def test_every_posterior_is_a_prior_for_each_example(name, gaussian):
     exact = mixing.project(x, m)
     pull = POSTERIORS.get(name)(prior, mixing, m).denoise(exact, 1e-3) - exact
     assert pull.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("alphas", [[1.0, 1.0], [0.5, -1.0, 2.0]])
+def test_bounded_projection_meets_mixture_and_bounds(alphas, edm):
+    prior, mixing = basis.Product([edm] * len(alphas)), basis.WeightedSum(alphas)
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(4, len(alphas), 1, 8, 8, generator=generator).round(decimals=1)
+    x, m = truth + 0.5 * torch.randn(truth.shape, generator=generator), mixing(truth)
+    free = basis.Projection(prior, mixing, m).denoise(x, 0.5)
+    found = basis.Projection(prior, mixing, m, bounded=True).denoise(x, 0.5)
+    assert free.min() < -0.02
+    assert (mixing(found) - m).abs().max() < 1e-5
+    assert found.min() > -1e-5
+    assert found.max() < 1 + 1e-5
+    noisy = basis.Projection(prior, mixing, m, noise=0.3, bounded=True).denoise(x, 0.5)
+    expected = basis.Projection(prior, mixing, m, noise=0.3).denoise(x, 0.5).clamp(0, 1)
+    torch.testing.assert_close(noisy, expected, rtol=0, atol=1e-5)

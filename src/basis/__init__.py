@@ -7,9 +7,11 @@ draws samples from p(x | m).
 from basis.api import separate, stream
 from basis.core.checkpoint import load_prior, save_prior
 from basis.core.errors import BasisError, DataError, DivergenceError, UsageError
+from basis.core.flow import flow_log_prob
 from basis.core.learned import Learned, load_separator, save_separator
 from basis.core.metric import align, reorder
 from basis.core.mixing import Mixing
+from basis.core.modes import Modes, find_modes
 from basis.core.posterior import Posterior
 from basis.core.prior import Accelerated, DensityPrior, Prior, Product, Rescaled
 from basis.core.sampler import Sampler, State
@@ -40,14 +42,16 @@ from basis.separators.blind import Blind
 from basis.separators.neural_egg import NeuralEgg
 from basis.separators.nmf import NMF
 from basis.separators.sample import Sample
+from basis.separators.search import Search
 from basis.separators.supervised import Supervised
 
 __version__ = "0.1.0"
 __all__ = [
     "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Average", "BasisError",
     "BestOf", "Blind", "Clipped", "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood",
-    "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "MomentMatching", "NeuralEgg", "Posterior",
-    "Prior", "Product", "Projection", "Rescaled", "Run", "Sample", "Sampler", "Separation", "Separator", "State",
-    "Supervised", "UsageError", "WeightedSum", "Windowed", "align", "example", "geometric", "karras", "likelihoods",
-    "load_prior", "load_separator", "psnr", "reorder", "save_prior", "save_separator", "separate", "stream",
+    "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "Modes", "MomentMatching", "NeuralEgg",
+    "Posterior", "Prior", "Product", "Projection", "Rescaled", "Run", "Sample", "Sampler", "Search", "Separation",
+    "Separator", "State", "Supervised", "UsageError", "WeightedSum", "Windowed", "align", "example", "find_modes",
+    "flow_log_prob", "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr", "reorder",
+    "save_prior", "save_separator", "separate", "stream",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
 from basis.core.sampler import State
 from basis.core.separator import Problem, Run, Separation, Separator, choose, join
+from basis.presets import resolve
 
 LARGEST_K_CHECKED = 8
 TOLERANCE = 0.1  # share of the range that a (noisy) mixture may lie outside of it
@@ -25,8 +26,9 @@ def separate(
     mixture: Tensor | np.ndarray,
     prior: Prior | Sequence[Prior],
     mixing: Mixing,
-    method: str | Separator = "basis",
+    method: str | Separator | None = None,
     *,
+    budget: int | None = None,
     seed: int = 0,
     samples: int = 1,
     index: Sequence[int] | None = None,
@@ -40,7 +42,8 @@ def separate(
             for a weighted sum of images in [0, 1]. Torch or numpy.
         prior: what sources look like: one prior for all, or one for each source.
         mixing: how the sources were mixed, for instance ``WeightedSum([1.0, 1.0])``.
-        method: name of a separator (see `basis list`) or a separator.
+        method: name of a preset or of a separator (see `basis list`), or a separator; "paper" by default.
+        budget: instead of a method: evaluations of the prior that may be spent for each source, everything included.
         seed: fixes the result, whatever the batch size, order or device.
         samples: posterior samples n per mixture.
         index: number of each mixture in its data set, which with the seed fixes its random stream; 0 to B-1 by
@@ -67,16 +70,18 @@ def separate(
         torch.Size([1, 2, 1, 28, 28])
     """
     return stream(
-        mixture, prior, mixing, method, seed=seed, samples=samples, index=index, batch_size=batch_size, **settings
-    ).result
+        mixture, prior, mixing, method, budget=budget, seed=seed, samples=samples, index=index, batch_size=batch_size,
+        **settings,
+    ).result  # fmt: skip
 
 
 def stream(
     mixture: Tensor | np.ndarray,
     prior: Prior | Sequence[Prior],
     mixing: Mixing,
-    method: str | Separator = "basis",
+    method: str | Separator | None = None,
     *,
+    budget: int | None = None,
     seed: int = 0,
     samples: int = 1,
     index: Sequence[int] | None = None,
@@ -92,7 +97,7 @@ def stream(
         >>> sum(1 for state in run)
         6
     """
-    separator = choose(method, settings)
+    separator = choose(*resolve(method, settings, budget))
     problem = pose(mixture, prior, mixing)
     count = len(problem.mixture)
     index = list(range(count) if index is None else index)

@@ -15,6 +15,7 @@ from basis.core.mixing import MIXINGS
 from basis.core.posterior import POSTERIORS
 from basis.core.sampler import SAMPLERS
 from basis.core.separator import SEPARATORS
+from basis.presets import SUMMARIES
 
 KINDS = {
     "methods": SEPARATORS,
@@ -29,9 +30,9 @@ KINDS = {
 
 
 def list_choices() -> None:
-    """List priors, methods, mixings, samplers and data sets, with one line each."""
+    """List priors, presets, methods, mixings, samplers and data sets, with one line each."""
     cards = {name: read_card(PRETRAINED / name / WEIGHTS).get("summary", "") for name in pretrained()}
-    tables = {"priors": cards, **{kind: registry.describe() for kind, registry in KINDS.items()}}
+    tables = {"priors": cards, "presets": SUMMARIES, **{kind: registry.describe() for kind, registry in KINDS.items()}}
     for kind, entries in tables.items():
         typer.echo(f"{kind}:")
         for name, line in entries.items():

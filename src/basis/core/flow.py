@@ -75,8 +75,9 @@ def _derivatives(prior: Prior, x: Tensor, sigma: float, vectors: Tensor) -> tupl
     """Return ``dx/d ln σ = x - D(x, σ)``, (B, *S), and ``σ² ∇·∇ log p_σ(x)``, (B,), from vectors (P, *S)."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        clean = prior.denoise(x, sigma)
-    if not clean.requires_grad:
+        score = prior.score(x, sigma)
+        clean = x + sigma**2 * score
+    if not score.requires_grad:
         raise UsageError("the prior's score gives no derivatives", fix='rank by "denoising"')
     trace = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for i, v in enumerate(vectors):

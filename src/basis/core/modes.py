@@ -51,7 +51,7 @@ def find_modes(
     a mode's weight is its share of the samples, which is right for exact samples of the posterior. With scores ``log
     p(x) + constant`` it is ``∝ exp(mean score / temperature)``: over a mode q_j of weight w_j the mean of log p(x | m)
     is ``log w_j`` minus the entropy of q_j, so that this is exact, however often each mode was found, where the modes
-    are equally wide.
+    are equally wide. (A mode in which sources are alike up to ``same`` then weighs too much, by their orders.)
 
     Args:
         samples: n stacks of sources, (n, K, *S).
@@ -68,7 +68,7 @@ def find_modes(
     kinds = list(range(samples.shape[1])) if kinds is None else kinds
     while left:
         leader = samples[left[0]]
-        for i in left[1:]:
+        for i in left:
             aligned[i] = like(samples[i], leader, kinds)
         close = [i for i in left if (aligned[i] - leader).square().mean().sqrt() <= same]
         members.append(close)

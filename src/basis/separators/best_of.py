@@ -38,8 +38,8 @@ class BestOf(Separator):
         sigma: noise level of the density; the prior's smallest by default, 0.01 for priors that know any.
         rank: how samples are compared: "likelihood", the default where every source's prior has a density;
             "denoising", the default for others, or "few", the same from a quarter of the evaluations; "flow", the
-            log-likelihood by the probability-flow ODE from 50; or a function (prior, stacks (N, K, *S), sigma) to (N,), the higher the
-            better.
+            log-likelihood by the probability-flow ODE, from 50; or a function (prior, stacks (N, K, *S), sigma) to
+            (N,), the higher the better.
         **settings: settings of the inner method by name.
 
     Raises:

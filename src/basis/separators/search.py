@@ -69,11 +69,11 @@ class Search(Separator):
         same: float = SAME,
         temperature: float = 4.0,
         mean: bool = True,
-        steps: int = 44,
+        steps: int = 90,
         sigma_max: float = 1.0,
-        sigma_min: float = 0.03,
+        sigma_min: float = 0.01,
         rho: float = 2.0,
-        share: float = 0.8,
+        share: float = 0.9,
         **settings,
     ) -> None:
         whole = {"candidates": candidates, "batch": batch, "agree": agree, "offspring": offspring}

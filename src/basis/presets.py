@@ -1,0 +1,73 @@
+"""Methods with settings by name, and by what they may cost."""
+
+from __future__ import annotations
+
+from basis.core.errors import UsageError
+from basis.core.separator import Separator
+
+DEFAULT = "paper"
+"""What `separate` does where neither a method nor a budget is named."""
+
+CHAIN = {"bounded": True, "sigma_max": 1.0, "share": 0.9}
+"""What all but the paper's settings have in common; tuned on validation pairs of MNIST, see benchmarks/README.md."""
+
+PRESETS: dict[str, tuple[str, dict]] = {
+    "paper": ("basis", {}),
+    "fast": ("sample", {**CHAIN, "steps": 20, "sigma_min": 0.03, "rho": 1.0}),
+    "quality": ("search", {"candidates": 10, "batch": 2, "agree": 2, "steps": 90}),
+}
+SUMMARIES = {
+    "paper": "Exactly the paper: annealed Langevin dynamics, 1,001 evaluations a source.",
+    "fast": "Denoise, project within bounds, noise again: 20 evaluations a source.",
+    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960.",
+}
+SHORT, LONG, RANKING = 30, 100, 6  # evaluations: of a chain with even noise levels, for two chains, of their ranking
+
+
+def within(budget: int) -> tuple[str, dict]:
+    """Return the method and settings that make the most of a number of evaluations of the prior for each source.
+
+    Below 100 a single chain, with evenly spaced noise levels up to 30; from 100 on as many chains of about 96 as fit,
+    two at least, ranked at 6 evaluations each, all of which are drawn. (For priors without a density.)
+
+    Example:
+        >>> within(300)[1]["candidates"], within(300)[1]["steps"]
+        (3, 94)
+    """
+    if not isinstance(budget, int) or budget < 1:
+        raise UsageError(f"expected a budget of at least 1 evaluation, got {budget}", fix="for instance budget=300")
+    if budget < LONG:
+        rho = 1.0 if budget <= SHORT else 2.0
+        return "sample", {**CHAIN, "steps": budget, "sigma_min": 0.03, "rho": rho}
+    candidates = max(2, round(budget / 96))
+    steps = budget // candidates - RANKING
+    return "search", {"candidates": candidates, "batch": candidates, "steps": steps}
+
+
+def resolve(method: str | Separator | None, settings: dict, budget: int | None = None) -> tuple[str | Separator, dict]:
+    """Return the method and the settings that a preset's name, or a budget, stands for.
+
+    Args:
+        method: name of a preset or of a separator, or a separator; None for `DEFAULT`, or where there is a budget.
+        settings: settings of the method, which take precedence over those of the preset.
+        budget: evaluations of the prior that may be spent for each source, everything included, see `within`.
+
+    Raises:
+        UsageError: a budget beside a method, or below 1.
+
+    Example:
+        >>> resolve("fast", {"steps": 30})[1]["steps"]
+        30
+        >>> resolve(None, {}, budget=50)[0]
+        'sample'
+    """
+    if budget is not None:
+        if method is not None:
+            raise UsageError("a budget chooses the method", fix="give a method or a budget, not both")
+        method, preset = within(budget)
+        return method, {**preset, **settings}
+    method = DEFAULT if method is None else method
+    if isinstance(method, str) and method in PRESETS:
+        method, preset = PRESETS[method]
+        return method, {**preset, **settings}
+    return method, settings

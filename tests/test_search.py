@@ -1,0 +1,197 @@
+"""search and budgets: the posterior's mean and modes against closed forms, and what is spent, counted."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import basis
+from basis.cli import app
+from basis.core.prior import Prior
+from basis.presets import PRESETS, resolve, within
+from basis.separators.search import Search
+from test_exactness import GAUSSIAN_3D, build, exact
+
+SUM = basis.WeightedSum([1.0, 1.0])
+
+
+class Counted(Prior):
+    """A prior that counts the examples it is asked about."""
+
+    def __init__(self, prior):
+        super().__init__(prior.shape, prior.support, prior.levels)
+        self.prior, self.calls = prior, 0
+
+    def score(self, x, sigma):
+        self.calls += len(x)
+        return self.prior.score(x, sigma)
+
+
+@pytest.fixture
+def counted(edm):
+    return Counted(edm)
+
+
+@pytest.fixture
+def images():
+    return 2 * torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_mean_of_the_mode_is_the_posterior_mean():
+    # One mode: the mean of 64 exact samples, within 5 standard errors of the exact posterior mean.
+    m, alphas = [0.1, -0.2, 0.6], [1.0, -0.5]
+    _, means, H = exact([GAUSSIAN_3D] * 2, alphas, m, 0.0, 0.2)
+    sampler = {"posterior": "moment_matching", "noise": 0.2, "eta": 1.0, "share": 0.0, "rho": 7.0}
+    method = Search(64, batch=64, agree=65, same=10.0, steps=60, sigma_max=3.0, **sampler)
+    found = basis.separate(torch.tensor(m), build(GAUSSIAN_3D), basis.WeightedSum(alphas), method)
+    deviation = np.sqrt(np.linalg.inv(H[0]).diagonal())
+    assert np.abs((found.sources[0].flatten().numpy() - means[0]) / (deviation / 8)).max() < 5
+    np.testing.assert_allclose(found.modes[0].std[0].flatten(), deviation, rtol=0.4)
+    best = basis.separate(
+        torch.tensor(m), build(GAUSSIAN_3D), basis.WeightedSum(alphas),
+        Search(8, batch=8, agree=9, same=10.0, steps=60, mean=False, sigma_max=3.0, **sampler),
+    )  # fmt: skip
+    assert np.abs((best.sources[0].flatten().numpy() - means[0]) / (deviation / 8)).max() > 5
+
+
+def four(likelier):
+    """Four grey levels: 1 is 0.35 + 0.65 or 0 + 1, with these odds; 0.35 is 0 + 0.35 alone."""
+    means = torch.tensor([0.0, 0.35, 0.65, 1.0]).reshape(4, 1, 1, 1).expand(4, 1, 2, 2)
+    weights = torch.tensor([1.0, likelier, likelier, 1.0])
+    return basis.GaussianMixture(weights, means, 4e-4 * torch.eye(4).expand(4, 4, 4))
+
+
+def test_modes_have_the_weights_of_the_posterior():
+    mixture, n = torch.ones(4, 1, 2, 2), 60
+    settings = {"steps": 40, "share": 0.0, "temperature": 1.0, "same": 0.1}
+    found = basis.separate(mixture, four(1.5), SUM, "search", candidates=n, batch=n, agree=n + 1, **settings)
+    for modes, sources in zip(found.modes, found.sources, strict=True):
+        pairs = [sorted(mean.mean((1, 2, 3)).tolist()) for mean in modes.mean]
+        np.testing.assert_allclose(pairs, [[0.35, 0.65], [0.0, 1.0]], atol=0.03)
+        assert modes.counts[0] > 4 * modes.counts[1]  # the rarer is found more rarely still
+        torch.testing.assert_close(sources, SUM.project(modes.mean[:1], mixture[:1])[0])
+    weights = torch.stack([modes.weights[0] for modes in found.modes])
+    assert abs(weights.mean().item() - 2.25 / 3.25) < 0.1
+
+
+def test_plain_mixtures_cost_less():
+    # The likelier answer, 0 + 1, is the one that is found less often: one in its mode is no agreement.
+    mixture = torch.tensor([0.35, 1.0]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2).repeat(8, 1, 1, 1)
+    settings = {"candidates": 8, "batch": 1, "agree": 3, "steps": 20, "share": 0.0, "same": 0.1}
+    found = basis.separate(mixture, four(0.6), SUM, "search", **settings)
+    plain, ambiguous = found.evaluations[::2].float(), found.evaluations[1::2].float()
+    assert (plain == 3 * 21).all()
+    assert ambiguous.mean() > 4 * 21
+    assert found.evaluations.max() <= 8 * 21
+    eager = basis.separate(mixture, four(0.6), SUM, "search", **{**settings, "agree": 9})
+    assert (eager.evaluations == 8 * 21).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"candidates": 5, "batch": 2, "agree": 2, "same": 0.3},
+        {"candidates": 3, "batch": 3, "rounds": 2, "offspring": 2, "refine_steps": 4},
+        {"candidates": 2, "sampler": "heun", "rank": "denoising", "share": 0.0},
+    ],
+    ids=str,
+)
+def test_what_is_spent_is_what_the_network_is_asked(settings, counted, images):
+    method = Search(steps=5, **settings)
+    found = basis.separate(images, counted, SUM, method, samples=2)
+    assert 2 * int(found.evaluations.sum()) == counted.calls
+    assert found.evaluations.max() <= 2 * method.evaluations(basis.Product([counted] * 2))
+
+
+@pytest.mark.parametrize("budget", [1, 20, 50, 100, 150, 192])
+def test_no_budget_is_exceeded_and_little_is_left(budget, counted, images):
+    basis.separate(images[:1], counted, SUM, budget=budget)
+    assert budget - 4 <= counted.calls / 2 <= budget
+
+
+def test_all_budgets_add_up():
+    for budget in range(1, 3000):
+        method, settings = within(budget)
+        spent = settings["steps"] if method == "sample" else settings["candidates"] * (settings["steps"] + 6)
+        assert 0.93 * budget <= spent <= budget
+        assert settings["steps"] >= 1
+
+
+def test_presets(images, counted, edm):
+    for name, most in (("fast", 20), ("quality", 960)):
+        method, settings = resolve(name, {})
+        separator = basis.core.separator.choose(method, settings)
+        spent = separator.evaluations if name == "fast" else separator.evaluations(basis.Product([edm] * 2))
+        assert spent == most
+    basis.separate(images, counted, SUM, "fast")
+    assert counted.calls == 3 * 2 * 20
+    paper = basis.separate(images, edm, SUM, "paper", levels=2, steps=2)
+    assert torch.equal(paper.samples, basis.separate(images, edm, SUM, basis.BASIS(levels=2, steps=2)).samples)
+    assert torch.equal(paper.samples, basis.separate(images, edm, SUM, levels=2, steps=2).samples)
+    assert PRESETS["paper"] == ("basis", {})
+    with pytest.raises(basis.UsageError, match="a budget chooses the method"):
+        basis.separate(images, edm, SUM, "fast", budget=20)
+    with pytest.raises(basis.UsageError, match="budget of at least 1"):
+        basis.separate(images, edm, SUM, budget=0)
+
+
+def test_a_search_does_not_depend_on_the_others(edm, images):
+    settings = {"candidates": 4, "batch": 1, "agree": 2, "steps": 4, "rounds": 1, "same": 0.3, "refine_steps": 3}
+    whole = basis.separate(images, edm, SUM, "search", **settings)
+    for i in range(3):
+        alone = basis.separate(images[i], edm, SUM, "search", index=[i], **settings)
+        torch.testing.assert_close(alone.samples[0], whole.samples[i], rtol=0, atol=1e-4)
+        assert alone.evaluations[0] == whole.evaluations[i]
+        torch.testing.assert_close(alone.modes[0].weights, whole.modes[i].weights, rtol=0, atol=1e-3)
+    parts = basis.separate(images, edm, SUM, "search", batch_size=2, **settings)
+    assert torch.equal(parts.evaluations, whole.evaluations)
+    assert len(parts.modes) == 3
+
+
+def test_a_refinement_starts_from_the_best():
+    # From almost no noise, the refined candidates stay in the mode of the best fresh one.
+    found = basis.separate(
+        torch.ones(3, 1, 2, 2), four(1.5), SUM, "search", candidates=2, agree=3, steps=20, rounds=3, offspring=4,
+        refine_sigma=0.05, refine_steps=5, same=0.1,
+    )  # fmt: skip
+    for modes in found.modes:
+        assert modes.counts.sum() == 14
+        assert modes.counts.max() >= 13
+
+
+BAD = {
+    "candidates": ({"candidates": 0}, "candidates must be a whole number of at least 1, got 0"),
+    "agree": ({"agree": 1.5}, "agree must be a whole number"),
+    "rounds": ({"rounds": -1}, "rounds >= 0"),
+    "temperature": ({"temperature": 0}, "temperature > 0"),
+    "rank": ({"rank": "flows"}, "unknown rank 'flows'.*did you mean flow"),
+    "setting": ({"et": 1.0}, "unknown setting of method 'sample'.*'et'"),
+    "share": ({"share": 1.5}, "a share from 0 to 1"),
+    "density": ({"rank": "likelihood", "steps": 2}, "a prior of kind EDM does not give"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_settings(case, edm):
+    settings, message = BAD[case]
+    with pytest.raises(basis.UsageError, match=message):
+        basis.separate(torch.ones(1, 8, 8), edm, SUM, "search", **settings)
+
+
+def test_on_the_command_line(tmp_path, arguments, edm):
+    folder, mixture = basis.save_prior(edm, arguments, tmp_path / "prior"), tmp_path / "mixture.npy"
+    np.save(mixture, np.full((1, 8, 8), 0.8, np.float32))
+    command = ["separate", str(mixture), "--prior", str(folder), "--out", str(tmp_path / "out")]
+    run = CliRunner().invoke(app, [*command, "--budget", "100"])
+    assert run.exit_code == 0, run.output
+    facts = json.loads((tmp_path / "out" / "mixture" / "result.json").read_text())
+    assert (facts["method"], facts["evaluations"]) == ("search", 100)
+    assert sum(facts["mode_weights"]) == pytest.approx(1, abs=1e-5)
+    assert CliRunner().invoke(app, [*command, "--method", "fast"]).exit_code == 0
+    facts = json.loads((tmp_path / "out" / "mixture" / "result.json").read_text())
+    assert (facts["method"], facts["settings"]["steps"]) == ("sample", 20)
+    assert "quality" in CliRunner().invoke(app, ["list"]).output
+    refused = CliRunner().invoke(app, [*command, "--budget", "100", "--method", "fast"])
+    assert refused.exit_code != 0
