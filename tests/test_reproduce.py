@@ -14,6 +14,7 @@ import basis
 from basis.core.errors import DataError
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.mnist import MNIST
+from basis.metrics._features import Extractor, extractor
 from basis.reproduction import plan as planning
 from basis.reproduction import store as storing
 from basis.reproduction.experiment import EXPERIMENTS
@@ -394,3 +395,28 @@ def test_table_3_carries_the_extractors_name(small, tmp_path):
     assert {"split IS", "split FID", "split KID", "agnostic IS"} <= measured.keys()
     page = (tmp_path / "out" / "report.html").read_text()
     assert "features mnist-digits, against 40 images of cifar10, train split" in page
+
+
+def test_an_extractor_that_cannot_see_the_images_is_named(monkeypatch, tmp_path):
+    images = torch.zeros(12, 3, 8, 8, dtype=torch.uint8)
+    monkeypatch.setattr(CIFAR10, "load", lambda self, split: (images, torch.arange(12) % 10))
+    found = finish(reproduce(["table4"], Setup(n=3, features="mnist-digits"), tmp_path)).outcomes["table4"].cells
+    original = [cell for cell in found if cell.row == "CIFAR-10 Original"]
+    assert [cell.published for cell in original] == [11.24, 0.0]
+    assert all("mnist-digits does not take images of shape (3, 8, 8)" in cell.missing for cell in original)
+
+
+def test_table_4_compares_grey_images_and_originals(small, monkeypatch, tmp_path):
+    colour = small.expand(-1, 3, -1, -1).clone()
+    colour[:, 0] *= 0.5
+    colour = (colour * 255).round().to(torch.uint8)
+    monkeypatch.setattr(CIFAR10, "load", lambda self, split: (colour, torch.arange(40) % 10))
+    weights = torch.tensor([0.5, 0.25, 0.25]).reshape(3, 1, 1)
+    seen = extractor("mnist-digits")
+    coloured = Extractor("coloured", "0", lambda x: seen.call((x * weights).sum(1, keepdim=True)))
+    monkeypatch.setattr(Setup, "extractor", lambda self: coloured)
+    found = finish(reproduce(["table4"], Setup(n=40, features="coloured"), tmp_path)).outcomes["table4"].cells
+    fids = {cell.row: cell.measured for cell in found if "FID" in cell.column}
+    assert fids["CIFAR-10 Original"] == pytest.approx(0, abs=1e-6)  # all of the training images
+    assert fids["Input Grayscale"] > 1e-3
+    assert fids["BASIS (NCSN)"] is None

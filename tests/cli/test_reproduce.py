@@ -50,6 +50,7 @@ def test_the_plan_alone_writes_nothing(cli, nothing, out):
         (["table2", "--prior", "mnist-nscn=x"], ["unknown prior of the paper 'mnist-nscn'", "mnist-ncsn"]),
         (["table2", "--method", "Mine="], ["expected NAME=VALUE", "--method Mine="]),
         (["table2", "--method", "a.py", "--method", "a.py"], ["each name once"]),
+        (["table3", "--features", "incepton"], ["unknown feature extractor 'incepton'", "did you mean inception"]),
         (["table2", "--device", "cudda"], ["device 'cudda' is not available"]),
     ],
 )

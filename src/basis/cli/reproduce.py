@@ -64,6 +64,8 @@ def reproduce(
         shlex.join(["basis", *sys.argv[1:]]),
     )
     chosen = choose(names)
+    if features != "inception":  # a name that is wrong should be said at once; a row says that Inception is missing
+        setup.extractor()
     _tell(costs(chosen, setup, out))
     if plan:
         return

@@ -6,6 +6,8 @@ from collections.abc import Generator, Iterable, Mapping
 
 from torch import Tensor
 
+from basis.core.errors import BasisError
+from basis.metrics._features import Extractor
 from basis.metrics.fid import FID
 from basis.metrics.inception_score import SPLITS, InceptionScore
 from basis.metrics.kid import KID
@@ -22,7 +24,8 @@ def scores(
 ) -> Generator[Progress, None, dict]:
     """Return the scores of images against all of the data set's training images, each with its deviation and n.
 
-    Every image passes through the extractor once; no more than a part is in memory.
+    Every image passes through the extractor once; no more than a part is in memory. Where the extractor cannot see such
+    images, what is returned says so under "missing".
 
     Args:
         setup, store: where to compute, and to keep what was found.
@@ -35,8 +38,17 @@ def scores(
     key = {**facts, "scores": extractor.name, "extractor": extractor.sha256, "reference": [data, REFERENCE]}
     if (found := store.recall(key)) is not None:
         return found
-    fid, kid, score = FID(extractor), KID(extractor), InceptionScore(extractor)
-    count = 0
+    try:
+        found = yield from _measure(setup, extractor, images, title, data)
+    except BasisError as error:
+        return {"missing": str(error)}
+    return store.keep(key, found)
+
+
+def _measure(
+    setup: Setup, extractor: Extractor, images: Iterable[Tensor], title: str, data: str
+) -> Generator[Progress, None, dict]:
+    fid, kid, score, count = FID(extractor), KID(extractor), InceptionScore(extractor), 0
     for part in images:
         for features, logits in extractor(part):
             fid.take(features, logits)
@@ -50,16 +62,17 @@ def scores(
         for features, logits in extractor(real[start : start + PART].float() / 255):
             fid.take(features, logits, real=True)
             kid.take(features, logits, real=True)
-        yield Progress(f"{title}: features of the training images", start + PART, len(real))
+        yield Progress(f"{title}: features of the training images", min(start + PART, len(real)), len(real))
     found = {"n": count, "reference": f"{len(real)} images of {data}, {REFERENCE} split"}
     if score.count >= SPLITS:
         found["IS"] = score.compute()
-    found |= {"FID": fid.compute(), "KID": kid.compute()}
-    return store.keep(key, found)
+    return found | {"FID": fid.compute(), "KID": kid.compute()}
 
 
 def cells(row: str, task: str, found: dict, extractor: str, published: Mapping, facts: dict) -> list[Cell]:
     """Return the scores as cells; every column carries the extractor's name."""
+    if reason := found.get("missing"):
+        return lacking(row, task, extractor, published, reason)
     result = []
     for kind in ("IS", "FID", "KID"):
         value, error = published.get(kind) or (None, None)
