@@ -22,11 +22,11 @@ def points():
 
 def test_it_is_the_log_density(points):
     two = build(MIXTURE_2D).double()
-    found = flow_log_prob(two, points, 0.2, 60.0, steps=250, probes=None)
+    found = flow_log_prob(two, points, 0.2, 60.0, steps=400, probes=None)
     torch.testing.assert_close(found, two.log_prob(points, 0.2), rtol=0, atol=1e-3)
     three = build(GAUSSIAN_3D).double()
     x = torch.rand(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = flow_log_prob(three, x, 0.2, 60.0, steps=250, probes=None)
+    found = flow_log_prob(three, x, 0.2, 60.0, steps=400, probes=None)
     torch.testing.assert_close(found, three.log_prob(x, 0.2), rtol=0, atol=1e-3)
 
 

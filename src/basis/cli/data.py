@@ -48,7 +48,8 @@ def make_mixtures(
 def evaluate(
     data: Annotated[str, typer.Argument(help="Data set, or a folder that `basis make-mixtures` wrote.")],
     prior: cli.PriorOption = "mnist",
-    method: cli.MethodOption = "basis",
+    method: cli.MethodOption = None,
+    budget: cli.BudgetOption = None,
     task: TaskOption = "agnostic",
     sources: cli.SourcesOption = None,
     weights: cli.WeightsOption = None,
@@ -71,22 +72,27 @@ def evaluate(
     mixing = WeightedSum(problem.weights)
     priors = cli.priors(prior, mixing.sources, device, precision, compile_)
     settings = cli.settings(steps, levels, set_)
-    separator, rest = cli.method(method, device, settings)
+    separator, rest = cli.method(method, budget, device, settings)
+    title = separator if isinstance(separator, str) else str(method)
     start = time.monotonic()
     run = stream(problem.mixture, priors, mixing, separator, seed=seed, samples=samples, batch_size=batch_size, **rest)
-    for _ in cli.watch(run, method, batches=-(-len(problem.mixture) // batch_size)):
+    for _ in cli.watch(run, title, batches=-(-len(problem.mixture) // batch_size)):
         pass
     evaluation = measure(run.result, problem.sources)
     where = f"{data}, {problem.info['split']} split, task {problem.info['task']}, {mixing.sources} sources"
-    typer.echo(f"{method} with prior {prior} on {where}, seed {seed}\n{evaluation.table()}")
+    typer.echo(f"{title} with prior {prior} on {where}, seed {seed}\n{evaluation.table()}")
+    spent = run.result.evaluations
+    if spent is not None:
+        typer.echo(f"{spent.float().mean():.0f} evaluations a source ({spent.min()} to {spent.max()})")
     if json_file:
         facts = {
             **evaluation.facts(),
+            "evaluations": None if spent is None else spent.tolist(),
             "seed": seed,
             "mixtures": problem.info,
             "weights": problem.weights,
-            "method": method,
-            "settings": settings,
+            "method": title,
+            "settings": rest or settings,
             "prior": prior,
             "prior_sha256": cli.hashes(prior),
             "device": device,

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import torch
 import typer
+from torch import Tensor
 from tqdm import tqdm
 
 from basis.core.checkpoint import foreign, load_prior, locate, read_card
@@ -19,10 +20,17 @@ from basis.core.learned import load_separator
 from basis.core.prior import Accelerated, Prior
 from basis.core.sampler import State
 from basis.core.separator import SEPARATORS, Run, Separator
+from basis.core.windowed import Windowed
 from basis.mixings.weighted_sum import WeightedSum
+from basis.presets import PRESETS, resolve
 
 PriorOption = Annotated[str, typer.Option("--prior", help="Bundled name, folder or file; A,B,… for one a source.")]
-MethodOption = Annotated[str, typer.Option("--method", help="See `basis list`; or a folder that `basis fit` wrote.")]
+MethodOption = Annotated[
+    str | None, typer.Option("--method", help="Preset or method, see `basis list`; or a folder that `basis fit` wrote.")
+]
+BudgetOption = Annotated[
+    int | None, typer.Option("--budget", help="Instead of a method: evaluations of the prior to spend for each source.")
+]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="Steps at each noise level.")]
 LevelsOption = Annotated[int | None, typer.Option("--levels", help="Number of noise levels.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Another setting of the method, NAME=VALUE.")]
@@ -75,6 +83,20 @@ def priors(names: str, sources: int, device: str, precision: str = "no", compile
     return [loaded[name] for name in (parts if len(parts) > 1 else parts * sources)]
 
 
+def windowed(priors: list[Prior], mixture: Tensor, path: Path) -> tuple[list[Prior], dict[str, int]]:
+    """Return the priors for a mixture (B, C, H, W) of a file, by windows where it is larger than they are.
+
+    Also returns what `result.json` says of it: how many windows there are, if any. Says so on standard error.
+    """
+    size, window = tuple(mixture.shape[2:]), priors[0].shape[1:]
+    if size == window:
+        return priors, {}
+    wrapped = {id(prior): Windowed(prior, size) for prior in priors}
+    count = len(wrapped[id(priors[0])].corners)
+    complain(f"{path}: {size[1]}×{size[0]} pixels by {count} windows of {window[1]}×{window[0]}")
+    return [wrapped[id(prior)] for prior in priors], {"windows": count}
+
+
 def check_device(device: str) -> None:
     """Raise `UsageError` for a device that is not there."""
     try:
@@ -83,10 +105,15 @@ def check_device(device: str) -> None:
         raise UsageError(f"device '{device}' is not available here", fix="use --device cpu") from error
 
 
-def method(name: str, device: str, settings: dict) -> tuple[str | Separator, dict]:
-    """Return a method's name with its settings, or the separator that a folder holds, which has taken them."""
-    if name in SEPARATORS.names() or not Path(name).exists():
-        return name, settings
+def method(name: str | None, budget: int | None, device: str, settings: dict) -> tuple[str | Separator, dict]:
+    """Return the method that a name or a budget stands for, with its settings.
+
+    For a folder it is the separator that the folder holds, which has taken them.
+    """
+    if name is None or name in (*PRESETS, *SEPARATORS.names()) or not Path(name).exists():
+        return resolve(name, settings, budget)
+    if budget is not None:
+        raise UsageError("a budget chooses the method", fix="give --method or --budget, not both")
     return load_separator(name, device, **settings), {}
 
 
