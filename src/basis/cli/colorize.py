@@ -1,0 +1,118 @@
+"""`basis colorize`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from basis.api import stream
+from basis.cli import options as cli
+from basis.cli.separate import OutOption, ResizeOption, animate, each, write
+from basis.core.checkpoint import pretrained
+from basis.core.errors import UsageError
+from basis.files.pictures import COLORIZED
+from basis.files.read import read_grey
+from basis.files.write import versions
+from basis.mixings.grayscale import Grayscale
+
+USUAL = "cifar10"  # the prior where none is named, once one of that name is bundled
+LUMA = {  # weights of red, green and blue in grey
+    "mean": (1 / 3, 1 / 3, 1 / 3),  # equation 14
+    "rec601": (0.299, 0.587, 0.114),  # most programs that turn pictures to grey
+    "rec709": (0.2126, 0.7152, 0.0722),
+}
+TOLERANCE = 1e-3
+
+PriorOption = Annotated[str | None, typer.Option("--prior", help="Prior of colour images: name, folder or file.")]
+SamplesOption = Annotated[int, typer.Option("--samples", help="Colourings of each image.")]
+LumaOption = Annotated[
+    str, typer.Option("--luma", help=f"What grey is of colour: {', '.join(LUMA)}, or weights r,g,b with sum 1.")
+]
+
+
+def colorize(
+    paths: Annotated[list[Path], typer.Argument(help="Grey images, arrays (.npy .npz .pt), or folders of them.")],
+    prior: PriorOption = None,
+    luma: LumaOption = "mean",
+    samples: SamplesOption = 1,
+    method: cli.MethodOption = None,
+    budget: cli.BudgetOption = None,
+    steps: cli.StepsOption = None,
+    levels: cli.LevelsOption = None,
+    set_: cli.SetOption = None,
+    seed: cli.SeedOption = 0,
+    device: cli.DeviceOption = "cpu",
+    precision: cli.PrecisionOption = "no",
+    compile_: cli.CompileOption = False,
+    out: OutOption = Path("out"),
+    resize: ResizeOption = False,
+) -> None:
+    """Colour grey images: the three channels are what the prior draws, given their grey mixture (equation 14).
+
+    Writes the colourings, a panel with the grey image, an animation and all settings of each. Images in colour are
+    turned to grey first. Those larger than the prior's are taken in windows that overlap, unless --resize shrinks them.
+    """
+    mixing = Grayscale(_luma(luma))
+    name = prior or _usual()
+    priors = cli.priors(name, 1, device, precision, compile_)
+    if priors[0].shape[0] != 3:
+        raise UsageError(
+            f"prior '{name}' knows images of {priors[0].shape[0]} channel(s), colour has 3",
+            fix="choose a prior of colour images, for instance one that recipes/cifar10.toml has trained",
+        )
+    settings = cli.settings(steps, levels, set_)
+    separator, rest = cli.method(method, budget, device, settings)
+    facts = {
+        "method": separator if isinstance(separator, str) else str(method),
+        "settings": rest or settings,
+        "luma": mixing.weights,
+        "samples": samples,
+        "seed": seed,
+        "prior": name,
+        "prior_sha256": cli.hashes(name),
+        "device": device,
+        "precision": precision,
+        "versions": versions(),
+    }
+
+    def work(path: Path, folder: Path) -> float:
+        grey, coloured = read_grey(path, priors[0].shape, mixing.weights, resize=resize)
+        if coloured:
+            cli.complain(f"{path}: in colour, turned to grey first (--luma {luma})")
+        fitted, count = cli.windowed(priors, grey, path)
+        start = time.monotonic()
+        run = stream(grey, fitted, mixing, separator, seed=seed, samples=samples, **rest)
+        frames = animate(run, grey, mixing, path.name, COLORIZED)
+        timing = {"input": str(path), "input_in_colour": coloured, "seconds": round(time.monotonic() - start, 2)}
+        write(folder, run.result, frames, {**timing, **count, **facts}, COLORIZED)
+        return run.result.residual.mean().item()
+
+    each(paths, out, work)
+
+
+def _luma(text: str) -> tuple[float, ...]:
+    """Return the weights that --luma names."""
+    if text in LUMA:
+        return LUMA[text]
+    try:
+        weights = tuple(float(weight) for weight in text.split(","))
+    except ValueError:
+        weights = ()
+    if len(weights) != 3 or not min(weights) >= 0 or not abs(sum(weights) - 1) <= TOLERANCE:
+        raise UsageError(
+            f"expected --luma {', '.join(LUMA)} or three weights with sum 1, got '{text}'",
+            fix="for instance --luma 0.3,0.6,0.1",
+        )
+    return weights
+
+
+def _usual() -> str:
+    if USUAL not in pretrained():
+        raise UsageError(
+            "no prior of colour images is bundled here",
+            fix="name one: --prior FOLDER, trained by `basis train recipes/cifar10.toml`, or see `basis import`",
+        )
+    return USUAL
