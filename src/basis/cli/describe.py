@@ -16,6 +16,7 @@ from basis.core.posterior import POSTERIORS
 from basis.core.sampler import SAMPLERS
 from basis.core.separator import SEPARATORS
 from basis.presets import SUMMARIES
+from basis.reproduction.experiment import EXPERIMENTS
 
 KINDS = {
     "methods": SEPARATORS,
@@ -26,6 +27,7 @@ KINDS = {
     "formats": FORMATS,
     "data sets": DATASETS,
     "metrics": METRICS,
+    "tables and figures": EXPERIMENTS,
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
+from basis.presets import DEFAULT, PRESETS
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, measured
 from basis.reproduction.job import RELEASED, Job
 from basis.reproduction.setup import FLAT, Setup, wanted
@@ -56,9 +57,12 @@ class Table2(RowsExperiment):
             Row("Blind NMF, no training (ours)", pairs(prior=FLAT, method="blind")),
             Row("BASIS, released settings (compact prior)", pairs(RELEASED)),
             Row("BASIS, the paper's text (compact prior)", pairs(), optional=True),
-            Row("Projection, 100 evaluations (compact prior)", pairs(method="sample")),
-            Row("Search, at most 8 candidates (compact prior)", pairs(method="search")),
             Row("BASIS, released settings (small NCSN)", pairs(RELEASED, "ncsn-mnist"), optional=True),
+        ]
+        rows += [
+            Row(f"Preset {name} (compact prior)", pairs(settings, method=method))
+            for name, (method, settings) in PRESETS.items()
+            if name != DEFAULT  # the paper's, above
         ]
         known = {row.name for row in rows}
         names = dict.fromkeys(name.removesuffix("/split").removesuffix("/agnostic") for name in setup.methods)

@@ -15,6 +15,7 @@ from basis.core.learned import load_separator
 from basis.core.prior import Prior
 from basis.core.separator import Separator, choose
 from basis.metrics._features import Extractor, extractor, missing_inception
+from basis.presets import resolve
 from basis.reproduction.job import Flat, Job, Remembered
 
 FLAT = "flat"
@@ -114,7 +115,7 @@ class Setup:
             return separator_in(path)(**job.settings)
         if path.is_dir():
             return load_separator(path, self.device, **job.settings)
-        return choose(job.method, job.settings)
+        return choose(*resolve(job.method, job.settings))
 
     def hashes(self, job: Job) -> dict[str, str | None]:
         """Return the hash of each prior of a job, and of its method where that is a file."""
