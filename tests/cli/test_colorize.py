@@ -240,9 +240,11 @@ def test_interrupt(colorize, image, tmp_path, out, monkeypatch):
 def test_separate_by_windows(separate, prior, tmp_path, out):
     path = saved(LARGE, tmp_path / "large.png")
     fails(separate(path), 1, "is 20×13 pixels, the prior takes 8×8", "--windows", "--resize")
-    assert separate(path, "--windows").err == [f"basis: {path}: 20×13 pixels by {WINDOWS} windows of 8×8"]
+    assert separate(path, "--windows", "--method", "basis").err == [
+        f"basis: {path}: 20×13 pixels by {WINDOWS} windows of 8×8"
+    ]
     large = basis.Windowed(basis.load_prior(prior), (13, 20))
-    mixture = 2 * LARGE[None] / np.float32(255)
+    mixture = 2 * (LARGE[None] / np.float32(255))
     close(out / "large", basis.separate(mixture, large, basis.WeightedSum([1, 1]), "basis", **QUICK).sources[0])
 
 
