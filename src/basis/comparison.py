@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from basis.core.errors import DataError, UsageError
 
@@ -115,6 +114,8 @@ def compare(first: Measured, second: Measured, seed: int = 0) -> Difference:
         >>> found.difference, found.better, found.low <= 2 <= found.high
         (2.0, 1.0, True)
     """
+    from scipy.stats import bootstrap  # a second to import, which no other command should wait for
+
     n = min(len(first.values), len(second.values))
     if reason := differ(first, second, n):
         raise UsageError(

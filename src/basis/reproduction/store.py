@@ -81,10 +81,11 @@ class Store:
         """Return the numbers below n of mixtures that are not separated yet, a batch at a time."""
         done = set(itertools.chain.from_iterable(self.parts(job)))
         todo, found = [i for i in range(n) if i not in done], []
-        for _, run in itertools.groupby(todo, key=lambda i: i - todo.index(i)):
-            first, *_, last = [*run] * 2
-            size = self.setup.batch_size
-            found += [range(start, min(start + size, last + 1)) for start in range(first, last + 1, size)]
+        for _, group in itertools.groupby(enumerate(todo), key=lambda entry: entry[1] - entry[0]):
+            run = [i for _, i in group]  # consecutive numbers
+            for start in range(0, len(run), self.setup.batch_size):
+                part = run[start : start + self.setup.batch_size]
+                found.append(range(part[0], part[-1] + 1))
         return found
 
     def compute(self, job: Job, n: int, title: str = "") -> Iterator[Progress]:
