@@ -34,6 +34,7 @@ from basis.priors.ncsn import NCSN
 from basis.samplers.ancestral import Ancestral
 from basis.samplers.annealed_langevin import AnnealedLangevin
 from basis.samplers.heun import Heun
+from basis.samplers.predictor_corrector import PredictorCorrector
 from basis.separators.adversarial import Adversarial
 from basis.separators.average import Average
 from basis.separators.basis import BASIS
@@ -50,7 +51,7 @@ __all__ = [
     "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Average", "BasisError",
     "BestOf", "Blind", "Clipped", "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood",
     "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "Modes", "MomentMatching", "NeuralEgg",
-    "Posterior", "Prior", "Product", "Projection", "Rescaled", "Run", "Sample", "Sampler", "Search", "Separation",
+    "Posterior", "PredictorCorrector", "Prior", "Product", "Projection", "Rescaled", "Run", "Sample", "Sampler", "Search", "Separation",
     "Separator", "State", "Supervised", "UsageError", "WeightedSum", "Windowed", "align", "example", "find_modes",
     "flow_log_prob", "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr", "reorder",
     "save_prior", "save_separator", "separate", "stream",

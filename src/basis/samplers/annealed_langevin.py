@@ -11,7 +11,7 @@ from torch import Tensor
 from basis.core.errors import UsageError
 from basis.core.prior import Prior
 from basis.core.sampler import Sampler
-from basis.core.schedule import geometric
+from basis.core.schedule import geometric, matched_step
 
 
 class AnnealedLangevin(Sampler):
@@ -22,7 +22,7 @@ class AnnealedLangevin(Sampler):
     Args:
         sigmas: noise levels σ_1 > … > σ_L, (L,); the paper's ten by default.
         steps: steps T at each level.
-        delta: step size δ at the smallest level.
+        delta: step size δ at the smallest level; None for the rule of NCSNv2, see `matched_step`.
         temperature: τ; 1 samples, 0 ascends without noise (equation 12).
         stability: bound on η times the target's curvature. An explicit step is stable below 2, and at 1 the paper's own
             step is untouched for up to four sources of weight 1. ``math.inf`` takes η as it is.
@@ -44,18 +44,21 @@ class AnnealedLangevin(Sampler):
         self,
         sigmas: Tensor | None = None,
         steps: int = 100,
-        delta: float = 2e-5,
+        delta: float | None = 2e-5,
         temperature: float = 1.0,
         stability: float = 1.0,
         sequential: bool = False,
     ) -> None:
-        if not (steps >= 1 and 0 < delta < math.inf and 0 <= temperature < math.inf and stability > 0):
+        sigmas = geometric() if sigmas is None else sigmas
+        if delta is None and steps >= 1:
+            delta = matched_step(sigmas, steps)
+        if delta is None or not (steps >= 1 and 0 < delta < math.inf and 0 <= temperature < math.inf and stability > 0):
             raise UsageError(
                 f"expected steps >= 1, delta > 0, temperature >= 0 and stability > 0, got steps {steps}, "
                 f"delta {delta}, temperature {temperature}, stability {stability}",
                 fix="the paper's are steps 100, delta 2e-5, temperature 1",
             )
-        super().__init__(geometric() if sigmas is None else sigmas, steps)
+        super().__init__(sigmas, steps)
         self.delta, self.temperature, self.stability = delta, temperature, stability
         self.sequential = sequential
 
