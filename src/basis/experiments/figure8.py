@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from basis.reproduction.experiment import Outcome, Row
-from basis.reproduction.job import Job
+from basis.reproduction.job import RELEASED_GLOW, Job
 from basis.reproduction.panels import PanelExperiment, separated_beside_truth
 from basis.reproduction.setup import Setup, wanted
 from basis.reproduction.store import Progress, Store
@@ -23,7 +23,13 @@ class Figure8(PanelExperiment):
 
     def rows(self, setup: Setup) -> list[Row]:
         needs = "; ".join(wanted(key) for key in KEYS if key not in setup.priors)
-        jobs = {} if needs else {"": Job(DATA, task="split", prior=",".join(setup.priors[key] for key in KEYS))}
+        jobs = (
+            {}
+            if needs
+            else {
+                "": Job(DATA, task="split", settings=RELEASED_GLOW, prior=",".join(setup.priors[key] for key in KEYS))
+            }
+        )
         return [Row("LSUN (Glow)", jobs, needs=needs)]
 
     def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from basis.presets import DEFAULT, PRESETS
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, measured
-from basis.reproduction.job import RELEASED, Job
+from basis.reproduction.job import RELEASED, RELEASED_GLOW, Job
 from basis.reproduction.setup import FLAT, Setup, wanted
 from basis.reproduction.store import Progress, Store
 
@@ -91,8 +91,8 @@ class Table2(RowsExperiment):
             if prior is None:
                 return replace(row, needs=wanted(PRIORS[row.name]))
             if "10x" in row.name:
-                return replace(row, jobs=pairs({**RELEASED, "inner": "basis"}, prior, "best_of", samples=10))
-            return replace(row, jobs=pairs(RELEASED, prior))
+                return replace(row, jobs=pairs({**RELEASED_GLOW, "inner": "basis"}, prior, "best_of", samples=10))
+            return replace(row, jobs=pairs(RELEASED_GLOW if "Glow" in row.name else RELEASED, prior))
         return self._learned(setup, row)
 
     def _learned(self, setup: Setup, row: Row) -> Row:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, facts, skip
-from basis.reproduction.job import COLOUR, Job
+from basis.reproduction.job import COLOUR, RELEASED_COLOUR, Job
 from basis.reproduction.scores import cells, lacking, scores
 from basis.reproduction.setup import FLAT, Setup, wanted
 from basis.reproduction.store import Progress, Store
@@ -20,13 +20,12 @@ PUBLISHED = {  # Inception Score ± deviation and FID, of 50,000 images
     "CIFAR-10 Original": {"IS": (11.24, 0.12), "FID": (0.00, None)},
 }
 PRIORS = {"BASIS (Glow)": "cifar10-glow", "BASIS (NCSN)": "cifar10-ncsn"}
-SETTINGS = {"ratio": 3**-0.5, "stability": float("inf")}  # the released code's, γ² = σ²/3
 DATA, SPLIT, PART = "cifar10", "train", 500
 
 
 def colour(prior: str) -> Job:
     """Return the job that colorizes training images, of which the paper's originals have FID 0."""
-    return Job(DATA, SPLIT, COLOUR, settings=SETTINGS, prior=prior)
+    return Job(DATA, SPLIT, COLOUR, settings=RELEASED_COLOUR, prior=prior)
 
 
 class Table4(RowsExperiment):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -19,7 +20,11 @@ from basis.mixings.grayscale import Grayscale
 from basis.mixings.weighted_sum import WeightedSum
 from basis.mixtures import Mixtures, draw_mixtures
 
-RELEASED = {"ratio": 0.7071, "delta": 3e-5, "stability": 2.0}  # the released code's settings for MNIST: γ² = σ²/2
+# The released code's settings, by what is separated.
+RELEASED = {"ratio": 0.7071, "delta": 3e-5, "stability": 2.0}  # MNIST with an NCSN: γ² = σ²/2
+RELEASED_GLOW = {"delta": 3e-5, "stability": 2.0}
+RELEASED_CIFAR10 = {"sequential": True, "stability": math.inf}
+RELEASED_COLOUR = {"ratio": 3**-0.5, "stability": math.inf}  # γ² = σ²/3
 COLOUR = "colour"
 
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from basis.reproduction.drawing import panel
 from basis.reproduction.experiment import Cell, Picture, Row, RowsExperiment, measured, skip
-from basis.reproduction.job import Job
+from basis.reproduction.job import RELEASED_CIFAR10, Job
 from basis.reproduction.setup import Setup, wanted
 from basis.reproduction.store import Store
 
 Draw = Callable[[Setup, Store, Job, int], Any]
-SEQUENTIAL = {"sequential": True, "stability": float("inf")}  # the released code's settings for CIFAR-10
 NCSN = "cifar10-ncsn"
 
 
@@ -62,7 +61,7 @@ def cifar(setup: Setup, name: str) -> Row:
     prior = setup.priors.get(NCSN)
     if prior is None:
         return Row(name, needs=wanted(NCSN))
-    return Row(name, {"": Job("cifar10", settings=SEQUENTIAL, prior=prior)})
+    return Row(name, {"": Job("cifar10", settings=RELEASED_CIFAR10, prior=prior)})
 
 
 def separated_beside_truth(setup: Setup, store: Store, job: Job, n: int) -> Any:
