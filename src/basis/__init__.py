@@ -51,8 +51,8 @@ __all__ = [
     "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Average", "BasisError",
     "BestOf", "Blind", "Clipped", "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood",
     "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "Modes", "MomentMatching", "NeuralEgg",
-    "Posterior", "PredictorCorrector", "Prior", "Product", "Projection", "Rescaled", "Run", "Sample", "Sampler", "Search", "Separation",
-    "Separator", "State", "Supervised", "UsageError", "WeightedSum", "Windowed", "align", "example", "find_modes",
-    "flow_log_prob", "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr", "reorder",
-    "save_prior", "save_separator", "separate", "stream",
+    "Posterior", "PredictorCorrector", "Prior", "Product", "Projection", "Rescaled", "Run", "Sample", "Sampler",
+    "Search", "Separation", "Separator", "State", "Supervised", "UsageError", "WeightedSum", "Windowed", "align",
+    "example", "find_modes", "flow_log_prob", "geometric", "karras", "likelihoods", "load_prior", "load_separator",
+    "psnr", "reorder", "save_prior", "save_separator", "separate", "stream",
 ]  # fmt: skip
