@@ -9,19 +9,31 @@ import torch
 import basis
 from basis.core.dataset import DATASETS
 from basis.core.learned import draw, load_separator, save_separator
+from basis.core.prior import Prior
 from basis.core.separator import SEPARATORS, choose
 from basis.mixtures import draw_mixtures, pools
 
 pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
 
+
+class Constant(Prior):
+    """A prior of images in [0, 1] of which only shape and support count."""
+
+    def __init__(self, shape):
+        super().__init__(shape, support=(0.0, 1.0))
+
+    def score(self, x, sigma):
+        raise NotImplementedError
+
+
 SUM = basis.WeightedSum([1.0, 1.0])
 SHAPE = (1, 8, 8)
-PRIOR = basis.GaussianMixture([1.0], torch.full((1, *SHAPE), 0.5), torch.eye(64)[None])  # its shape is all that counts
+PRIOR = Constant(SHAPE)
 N = 100
 # Method, task, settings of a short fit, mean PSNR in dB that it gains over Average on digits: half of what it measured.
 SHORT = {
     "nmf": ("split", {"components": 8}, 0.5),
-    "supervised": ("agnostic", {"widths": [32, 64], "steps": 300}, 1.0),
+    "supervised": ("agnostic", {"widths": [32, 64], "steps": 200}, 0.8),
     "neural_egg": ("split", {"width": 0.5, "rounds": 4, "epochs": 15}, 1.0),
     "neural_egg-supervised": (
         "split",
@@ -84,11 +96,18 @@ def test_a_short_fit_beats_the_average(case, data):
     assert psnr(mixtures, method) > psnr(mixtures, "average") + margin
 
 
+@pytest.mark.slow
+def test_adversarial_beats_the_average(data):
+    mixtures = draw_mixtures(data, "validation", "agnostic", n=20)
+    settings = {"width": 0.5, "latent": 32, "batch": 32, "steps": 900, "search": 100, "refine": 200}
+    assert psnr(mixtures, fitted("adversarial", data, **settings)) > psnr(mixtures, "average") + 0.2
+
+
 def test_methods_without_knowledge_are_worse_than_the_average(data):
     mixtures = draw_mixtures(data, "validation", "agnostic", n=N)
     average = psnr(mixtures, "average")
     for method in ("blind", fitted("nmf", data, components=10)):
-        assert 7 < psnr(mixtures, method) < average - 2
+        assert 7 < psnr(mixtures, method) < average - 1
 
 
 # nonnegative factors
@@ -104,7 +123,7 @@ def dictionary_problem(atoms):
 def test_nmf_recovers_sources_that_lie_in_its_dictionaries():
     atoms = torch.rand(2, 4, 64, generator=torch.Generator().manual_seed(0))
     atoms[0, :, 40:], atoms[1, :, :24] = 0, 0  # they overlap in 16 pixels of 64
-    nmf = choose("nmf", {"shape": SHAPE, "kinds": [0, 1], "components": 4, "sweeps": 20_000})
+    nmf = choose("nmf", {"shape": SHAPE, "kinds": [0, 1], "components": 4, "sweeps": 5_000})
     nmf.atoms.copy_(atoms)
     nmf.learned.fill_(1)
     x, m = dictionary_problem(0.1 * atoms)
@@ -143,11 +162,9 @@ def test_masks_keep_the_mixture_and_any_k(method, data):
     for alphas in ([1.0, 1.0], [0.2, 0.5, 0.3]):
         mixing = basis.WeightedSum(alphas)
         m = draw_mixtures(data, "validation", sources=len(alphas), n=3, weights=alphas).mixture
-        run = basis.stream(m, PRIOR, mixing, method)
-        for state in run:
-            last = state
-        torch.testing.assert_close(mixing(last.x), m, rtol=0, atol=1e-5)  # before it is clamped to [0, 1]
-        assert (last.x >= 0).all()
+        found = basis.separate(m, PRIOR, mixing, method)
+        assert found.residual.max() < 1e-9
+        assert (found.sources - basis.separate(m, PRIOR, mixing, "average").sources).abs().max() > 0.1
     blank = basis.separate(torch.zeros(SHAPE), PRIOR, SUM, method).sources
     assert torch.equal(blank, torch.zeros(1, 2, *SHAPE))
 
@@ -202,7 +219,7 @@ def test_neural_egg_never_sees_the_unseen_source(data):
 
 def test_adversarial_finds_what_its_generator_made():
     """Sources in the generator's range are found again from the best of many starts, for any K and weights."""
-    method = choose("adversarial", {"shape": SHAPE, "width": 0.1, "latent": 2, "restarts": 16, "search": 100})
+    method = choose("adversarial", {"shape": SHAPE, "width": 0.1, "latent": 2, "restarts": 8, "search": 100})
     method.learned.fill_(1)
     for parameter in method.parameters():
         parameter.data *= 8  # a generator whose codes matter
@@ -221,8 +238,11 @@ def test_adversarial_finds_what_its_generator_made():
 
 
 def test_adversarial_generator_comes_closer_to_the_data(data):
-    """The critic's distance falls, and the generator's mean image becomes the data's."""
-    method = choose("adversarial", {"shape": SHAPE, "width": 0.2, "latent": 16, "steps": 150, "batch": 32})
+    """The mean of the generated images becomes that of the data."""
+    method = choose(
+        "adversarial",
+        {"shape": SHAPE, "width": 0.2, "latent": 16, "steps": 150, "batch": 32, "gan_rate": 2e-3, "critic_steps": 2},
+    )
     z = torch.randn(200, 1, 16, generator=torch.Generator().manual_seed(0))
     mean = images(data, (0, 0))[0].float().mean(0) / 255
     error = []
@@ -231,7 +251,7 @@ def test_adversarial_generator_comes_closer_to_the_data(data):
             error.append((method.images(z).mean((0, 1)) - mean).square().mean().sqrt().item())
         for _ in method.fit(images(data, (0, 0))) if len(error) == 1 else ():
             pass
-    assert error[1] < 0.5 * error[0]
+    assert error[1] < 0.3 * error[0]
 
 
 # what holds for all that learn
@@ -303,7 +323,7 @@ def test_what_has_not_learned_says_how_to(name):
 def test_other_problems_than_learned_are_refused(tiny):
     method, _ = tiny
     name = SEPARATORS.name_of(type(method))
-    small = basis.GaussianMixture([1.0], torch.full((1, 1, 4, 4), 0.5), torch.eye(16)[None])
+    small = Constant((1, 4, 4))
     message = rf"'{name}' has learned 2 sources of shape \(1, 8, 8\), got 2 of \(1, 4, 4\).*To fix: fit it"
     refused(basis.UsageError, message, lambda: basis.separate(torch.ones(1, 4, 4), small, SUM, method))
     three, other = basis.WeightedSum([1.0] * 3), basis.WeightedSum([0.4, 0.6])

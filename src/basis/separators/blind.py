@@ -20,8 +20,8 @@ class Blind(Separator):
 
     The rows of a mixture, (C H, W), are a nonnegative matrix ``V ≈ W H``; each of the R products of a column of W with
     a row of H is an atom, an image of rank one. K-means of their directions makes K groups of them, and
-    ``x_k = m · V_k / Σ_j V_j / α_k`` with V_k the sum of the atoms of group k. This is how spectrograms are split into
-    notes (Smaragdis & Brown 2003; clustering as in Spiertz & Gnann 2009); images seldom are sums of such products,
+    ``x_k = m · V_k / Σ_j V_j / α_k`` with V_k the sum of the atoms of group k, brought into [0, 1]. This is how
+    spectrograms are split into notes (Smaragdis & Brown 2003; clustering as in Spiertz & Gnann 2009); images seldom are sums of such products,
     and it says what the mixture alone gives away. FastICA is no alternative: it needs as many mixtures as sources.
 
     A single mixture is all that it sees, so that its result does not depend on the others. Needs positive weights, and
@@ -52,7 +52,7 @@ class Blind(Separator):
         x = torch.zeros(len(m), *problem.prior.shape).to(m)
         for i, stream in enumerate(noise.streams):
             parts = self._parts(m[i].clamp_min(0), len(alphas), int(stream.integers(2**31)))
-            x[i] = shares(m[i : i + 1], parts[None], alphas)[0]
+            x[i] = shares(problem, m[i : i + 1], parts[None], alphas)[0]
             yield State(x, sigma=0.0, level=1, levels=1, step=i + 1, steps=len(m))
         return separation(problem, x)
 

@@ -22,7 +22,8 @@ class NMF(Learned):
 
     ``D_k``, R atoms for each kind of source, from ``min ‖X_k - W D_k‖_F`` over its training images X_k, nonnegative
     (Lee & Seung 1999). Then ``h = argmin ‖m - Σ_k D_kᵀ h_k‖``, ``h ≥ 0``, over all dictionaries together, and
-    ``x_k = m · V_k / Σ_j V_j / α_k`` with ``V_k = D_kᵀ h_k``: soft masks, under which the sources mix to m exactly.
+    ``x_k = m · V_k / Σ_j V_j / α_k`` with ``V_k = D_kᵀ h_k``: soft masks. The sources are then brought into [0, 1],
+    where they still mix to m.
 
     Where all sources are of one kind nothing says which atom belongs to which of them. The atoms are then dealt to the
     sources by k-means of their directions, the same way for every mixture: arbitrary, and worse than the average. The
@@ -54,7 +55,7 @@ class NMF(Learned):
         self,
         shape: Sequence[int] = (1, 28, 28),
         kinds: Sequence[int] = (0, 0),
-        components: int = 100,
+        components: int = 12,
         iterations: int = 100,
         sweeps: int = 200,
         images: int = 10_000,
@@ -77,7 +78,7 @@ class NMF(Learned):
         alphas = positive(problem, "nmf")
         m = problem.mixture.clamp_min(0)
         parts = self._parts(m.flatten(1).double().cpu(), len(alphas)).to(m)
-        x = shares(problem.mixture, parts.unflatten(2, self.shape), alphas).repeat_interleave(noise.samples, 0)
+        x = shares(problem, problem.mixture, parts.unflatten(2, self.shape), alphas).repeat_interleave(noise.samples, 0)
         yield State(x, sigma=0.0, level=1, levels=1, step=1, steps=1)
         return separation(problem, x)
 
