@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,15 +14,17 @@ import torch
 import basis
 from basis.core.errors import DataError
 from basis.datasets.cifar10 import CIFAR10
+from basis.datasets.lsun import LSUN
 from basis.datasets.mnist import MNIST
 from basis.metrics._features import Extractor, extractor
+from basis.reproduction import job as jobs
 from basis.reproduction import plan as planning
 from basis.reproduction import store as storing
 from basis.reproduction.experiment import EXPERIMENTS
 from basis.reproduction.job import COLOUR, Job
 from basis.reproduction.plan import plan
 from basis.reproduction.run import choose, costs, reproduce
-from basis.reproduction.setup import Setup
+from basis.reproduction.setup import PRIORS, Setup
 from basis.reproduction.store import Store
 
 pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
@@ -420,3 +423,57 @@ def test_table_4_compares_grey_images_and_originals(small, monkeypatch, tmp_path
     assert fids["CIFAR-10 Original"] == pytest.approx(0, abs=1e-6)  # all of the training images
     assert fids["Input Grayscale"] > 1e-3
     assert fids["BASIS (NCSN)"] is None
+
+
+# With priors at hand: small Gaussians in the place of the paper's
+
+
+@pytest.fixture
+def at_hand(monkeypatch, tmp_path):
+    """Data sets of small images, with a prior for every name of the paper's."""
+
+    def loader(channels):
+        generator = torch.Generator().manual_seed(channels)
+        images = torch.randint(0, 256, (30, channels, 3, 3), dtype=torch.uint8, generator=generator)
+        return lambda self, split: (images, torch.arange(30) % 2)
+
+    for cls, channels in ((MNIST, 1), (CIFAR10, 3), (LSUN, 3)):
+        monkeypatch.setattr(cls, "load", loader(channels))
+    priors = {}
+    for channels in (1, 3):
+        shape, pixels = (channels, 3, 3), 9 * channels
+        arguments = {"weights": [1.0], "means": torch.full((1, *shape), 0.5).tolist()}
+        arguments["covariances"] = (0.08 * torch.eye(pixels))[None].tolist()
+        folder = basis.save_prior(basis.GaussianMixture(**arguments), arguments, tmp_path / f"prior-{channels}")
+        priors |= {name: str(folder) for name in PRIORS if name.startswith("mnist") == (channels == 1)}
+    for name in ("RELEASED_GLOW", "RELEASED_CIFAR10", "RELEASED_COLOUR"):  # the paper's thousand steps, but fewer
+        getattr(jobs, name).update(steps=5)
+    yield Setup(n=3, priors=priors)
+    for name in ("RELEASED_GLOW", "RELEASED_CIFAR10", "RELEASED_COLOUR"):
+        del getattr(jobs, name)["steps"]
+
+
+@pytest.mark.parametrize("name", ["table1", "figure7", "figure8"])
+def test_with_its_priors_everything_is_measured(name, at_hand, tmp_path):
+    outcome = finish(reproduce([name], at_hand, tmp_path / "out")).outcomes[name]
+    assert [cell.missing for cell in outcome.cells] == [""] * len(outcome.cells)
+    assert all(np.isfinite(cell.measured) for cell in outcome.cells)
+    assert len(list((tmp_path / "out" / "figures").glob("*.png"))) == len(outcome.pictures) == (name != "table1")
+    if name == "table1":
+        assert {cell.row for cell in outcome.cells} == {"MNIST", "CIFAR-10", "LSUN (bed)", "LSUN (crh)"}
+        found = {cell.column: cell.measured for cell in outcome.cells if cell.row == "MNIST"}
+        prior = basis.load_prior(at_hand.priors["mnist-glow"])
+        images = MNIST().images("test")[0].float() / 255
+        bits = basis.likelihoods(prior, images, images).bits()
+        assert found["p(x_test)"] == pytest.approx(bits["test"])
+        assert found["p_σL(x_test)"] == pytest.approx(bits["noisy"])
+
+
+def test_colour_rows_come_from_the_prior(at_hand, tmp_path):
+    names = ["figure1", "figure4", "figure5"]
+    outcomes = finish(reproduce(names, replace(at_hand, only=["CIFAR-10 (NCSN)"]), tmp_path / "out")).outcomes
+    for name in names[1:]:
+        measured = [cell for cell in outcomes[name].cells if cell.measured is not None]
+        assert [cell.row for cell in measured] == ["CIFAR-10 (NCSN)"]
+        assert (tmp_path / "out" / "figures" / f"{name}.pdf").is_file()
+    assert all("--only" in cell.missing for cell in outcomes["figure1"].cells)

@@ -173,7 +173,7 @@ def measure(job: Job, result, truth: Tensor, labels: list) -> dict[str, np.ndarr
     found = {"psnr": PSNR()(aligned, truth), "residual": result.residual.cpu(), "sources": _bytes(aligned)}
     with contextlib.suppress(UsageError):  # images smaller than its window, or no torchmetrics
         found["ssim"] = ssim(estimate, truth)
-    if job.data in DIGITS:
+    if job.data in DIGITS and truth.shape[2:] == (1, 28, 28):
         found["right"] = DigitsRight(labels)(aligned, truth)
     if job.keep:
         found["samples"] = _bytes(result.samples.cpu())
