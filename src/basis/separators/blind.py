@@ -21,8 +21,9 @@ class Blind(Separator):
     The rows of a mixture, (C H, W), are a nonnegative matrix ``V ≈ W H``; each of the R products of a column of W with
     a row of H is an atom, an image of rank one. K-means of their directions makes K groups of them, and
     ``x_k = m · V_k / Σ_j V_j / α_k`` with V_k the sum of the atoms of group k, brought into [0, 1]. This is how
-    spectrograms are split into notes (Smaragdis & Brown 2003; clustering as in Spiertz & Gnann 2009); images seldom are sums of such products,
-    and it says what the mixture alone gives away. FastICA is no alternative: it needs as many mixtures as sources.
+    spectrograms are split into notes (Smaragdis & Brown 2003; clustering as in Spiertz & Gnann 2009). Images seldom
+    are sums of such products: it says what the mixture alone gives away. FastICA is no alternative, for it needs as
+    many mixtures as sources.
 
     A single mixture is all that it sees, so that its result does not depend on the others. Needs positive weights, and
     scikit-learn.

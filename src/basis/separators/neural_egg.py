@@ -21,7 +21,9 @@ TOGETHER = 500  # mixtures masked at a time while learning
 
 
 class NeuralEgg(Learned):
-    """Masks of one source, M(m) · m, the rest being the other (Halperin et al. 2019, "Neural separation ...").
+    """Masks of one source, M(m) · m, the rest being the other (Halperin et al. 2019).
+
+    "Neural separation of observed and unobserved distributions", ICML 2019.
 
     For mixtures ``m = b + x`` of a source b of which images are seen and a source x of which none are. It starts from
     ``x̂ = m / 2``; then, ``rounds`` times, the network learns from made mixtures, ``‖M(b + x̂) · (b + x̂) - b‖₁`` with
