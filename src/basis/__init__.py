@@ -28,6 +28,7 @@ from basis.posteriors.dirac import Dirac
 from basis.posteriors.gaussian_likelihood import GaussianLikelihood
 from basis.posteriors.moment_matching import MomentMatching
 from basis.posteriors.projection import Projection
+from basis.posteriors.unknown_weights import UnknownWeights, fit_weights
 from basis.priors.gaussian import GaussianMixture
 from basis.priors.glow import Glow
 from basis.priors.ncsn import NCSN
@@ -52,7 +53,8 @@ __all__ = [
     "BestOf", "Blind", "Clipped", "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood",
     "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "Modes", "MomentMatching", "NeuralEgg",
     "Posterior", "PredictorCorrector", "Prior", "Product", "Projection", "Rescaled", "Run", "Sample", "Sampler",
-    "Search", "Separation", "Separator", "State", "Supervised", "UsageError", "WeightedSum", "Windowed", "align",
-    "example", "find_modes", "flow_log_prob", "geometric", "karras", "likelihoods", "load_prior", "load_separator",
-    "psnr", "reorder", "save_prior", "save_separator", "separate", "stream",
+    "Search", "Separation", "Separator", "State", "Supervised", "UnknownWeights", "UsageError", "WeightedSum",
+    "Windowed", "align", "example", "find_modes", "fit_weights", "flow_log_prob", "geometric", "karras",
+    "likelihoods", "load_prior", "load_separator", "psnr", "reorder", "save_prior", "save_separator", "separate",
+    "stream",
 ]  # fmt: skip

@@ -73,6 +73,6 @@ def weights(mixing: Mixing, prior: Prior) -> Tensor:
         if torch.allclose(m[0], torch.tensordot(alphas, x[0], 1)) and alphas[-1]:
             return alphas
     raise UsageError(
-        f"posterior dirac needs a weighted sum whose last weight is not 0, got {type(mixing).__name__}",
+        f"this posterior needs a weighted sum whose last weight is not 0, got {type(mixing).__name__}",
         fix="take posterior projection, or put another source last",
     )
