@@ -72,13 +72,13 @@ def cost(store: Store, job: Job, n: int) -> Cost:
         samples=job.samples,
         index=todo[0],
     )
-    times, steps = [time.monotonic()], 0
+    times, steps, rows = [time.monotonic()], 0, 0
     for state in islice(run, PROBE):
         times.append(time.monotonic())
-        steps = state.steps
+        steps, rows = state.steps, len(state.x)  # several rows a mixture where it draws several samples at once
     warm = times[1:] if len(times) > 2 else times
     each = (warm[-1] - warm[0]) / max(len(warm) - 1, 1) / len(todo[0])
-    images = 0 if job.prior == FLAT else job.images * job.samples
+    images = 0 if job.prior == FLAT else job.images * rows // len(todo[0])
     return Cost(job, n, left, left * steps * images, left * steps * each)
 
 
