@@ -214,6 +214,22 @@ def test_neural_egg_never_sees_the_unseen_source(data):
     assert sum(tuple(row) in unseen for row in differences.tolist()) == 1
 
 
+def test_neural_egg_masks_and_projects(data):
+    method = fitted("neural_egg", data, **TINY["neural_egg"])
+    mixtures = draw_mixtures(data, "validation", "split", n=20)
+    m = mixtures.mixture
+    mask = method.network(m)
+    assert ((mask > 0) & (mask < 1)).all()
+    found = basis.separate(m, PRIOR, SUM, method)
+    expected = torch.stack([mask * m, (1 - mask) * m], 1).clamp(0, 1)
+    torch.testing.assert_close(found.sources, expected, rtol=0, atol=1e-6)
+    assert found.residual.max() > 1e-4  # of what was clamped
+    method.project = True
+    projected = basis.separate(m, PRIOR, SUM, method)
+    assert projected.residual.max() < 1e-9
+    assert basis.psnr(projected.sources, mixtures.sources).mean() > basis.psnr(found.sources, mixtures.sources).mean()
+
+
 # GAN priors
 
 

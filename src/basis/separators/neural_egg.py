@@ -44,6 +44,8 @@ class NeuralEgg(Learned):
         images: the most images of b, as well as mixtures, that are used; images in mixtures are not among those of b.
         rounds, epochs, batch: renewals of x̂, passes over the data in each, mixtures a step.
         learning_rate: Adam's, which starts anew in each round; it falls linearly to zero over all if supervised.
+        project: whether to bring both sources into the prior's support, where they still mix to m; the published
+            method leaves ``(1 - M) m`` as it is.
         seed: fixes initial weights and pairs.
 
     Raises:
@@ -68,6 +70,7 @@ class NeuralEgg(Learned):
         epochs: int = 25,
         batch: int = 32,
         learning_rate: float = 1e-3,
+        project: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(shape, kinds)
@@ -80,7 +83,7 @@ class NeuralEgg(Learned):
         if len(self.alphas) != 2 or not min(self.alphas) > 0:
             raise UsageError(f"expected two positive weights, got {list(self.alphas)}")
         self.supervised, self.images, self.rounds, self.epochs = supervised, images, rounds, epochs
-        self.batch, self.learning_rate, self.seed = batch, learning_rate, seed
+        self.batch, self.learning_rate, self.project, self.seed = batch, learning_rate, project, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = Masker(self.shape, width)
@@ -137,7 +140,9 @@ class NeuralEgg(Learned):
         check(problem, "neural_egg", self.alphas)
         m = problem.mixture
         b = self._masked(m)
-        x = torch.stack([b / self.alphas[0], (m - b) / self.alphas[1]], 1).repeat_interleave(noise.samples, 0)
+        x = torch.stack([b / self.alphas[0], (m - b) / self.alphas[1]], 1)
+        x = problem.mixing.project(x, m, problem.prior.support) if self.project else x
+        x = x.repeat_interleave(noise.samples, 0)
         yield State(x, sigma=0.0, level=1, levels=1, step=1, steps=1)
         return separation(problem, x)
 
