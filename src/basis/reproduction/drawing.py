@@ -14,12 +14,13 @@ from basis.core.errors import UsageError
 BAR, MARK, INK = "#4c78a8", "#d1495b", "#333333"
 COLOURS = ("#4c78a8", "#e08a2e", "#54a24b", "#b279a2")
 TILE = 0.75  # inches of an image
+DPI = 200  # of PNG files
 SETTINGS: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.dpi": 100,
-    "savefig.dpi": 200,
+    "savefig.dpi": DPI,
     "pdf.fonttype": 42,  # letters stay letters in the PDF
 }
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
+from basis.reproduction.drawing import DPI
 from basis.reproduction.experiment import NOT_THERE, Cell
+
+SCREEN = 96  # CSS pixels to the inch
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ def _fact(key: str, value: object) -> str:
     return f"<code>{escape(str(value))}</code>" if key == "command" else escape(str(value))
 
 
+def _width(png: bytes) -> int:
+    """Return the width in pixels of a screen at which a figure has the size that it was drawn for."""
+    return round(int.from_bytes(png[16:20]) * SCREEN / DPI)
+
+
 def _words(text: str) -> str:
     """Return text with what stands between backticks as code."""
     return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
@@ -69,13 +77,13 @@ def _words(text: str) -> str:
 
 def _section(section: Section) -> str:
     shots = "".join(
-        f'<figure><img alt="{escape(shot.caption)}" src="data:image/png;base64,{base64.b64encode(shot.png).decode()}">'
+        f'<figure><img alt="{escape(shot.caption)}" width="{_width(shot.png)}" src="data:image/png;base64,{base64.b64encode(shot.png).decode()}">'
         f"<figcaption>{escape(shot.caption)}</figcaption></figure>"
         for shot in section.shots
     )
     notes = "".join(f"<p>{_words(note)}</p>" for note in section.notes)
     return f"""<section id="{section.name}"><h2>{escape(section.title)}</h2>
-<p class="published">Published figures are of {escape(section.published_n)}.</p>
+<p class="published">In the paper: {escape(section.published_n)}.</p>
 {_table(section.cells)}{shots}{notes}{_missing(section.cells)}{_conditions(section.cells)}</section>"""
 
 
