@@ -1,6 +1,8 @@
 """`basis colorize`: what it writes is what the library gives, from every kind of grey image."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import basis
 from basis.files.pictures import GAP, LABEL, TILE
 from basis.files.read import read_grey
 from basis.priors.edm import EDM
+from basis.training.recipe import read_recipe
 from cli.shared import PIXELS, QUICK, SIZE, close, fails
 
 FILES = ["anneal.gif", "colour_1.png", "panel.png", "result.json", "sources.npy"]
@@ -260,3 +263,35 @@ def test_frames_of_large_images_are_small(colorize, tmp_path, out, monkeypatch):
     colorize(saved(LARGE, tmp_path / "large.png"))
     with Image.open(out / "large" / "anneal.gif") as animation:
         assert animation.size == (GAP + 2 * (15 + GAP), LABEL + GAP + 10 + GAP)
+
+
+# A photograph of 512×512 pixels
+
+MEASURED = """
+import resource, sys
+from basis.cli import main
+sys.argv = ["basis", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_photograph_of_512_pixels_needs_less_than_2_gib(tmp_path, out):
+    """With a prior of the size of recipes/cifar10.toml, untrained: 961 windows, 2 evaluations."""
+    recipe = read_recipe(Path(__file__).parents[2] / "recipes" / "cifar10.toml")
+    torch.manual_seed(0)
+    prior = basis.save_prior(EDM(**recipe.arguments), recipe.arguments, tmp_path / "prior")
+    rng = np.random.default_rng(0)
+    saved(rng.integers(0, 256, (512, 512), np.uint8), tmp_path / "photo.png")
+    quick = ["--method", "sample", "--steps", "2", "--out", str(out)]
+    command = ["colorize", str(tmp_path / "photo.png"), "--prior", str(prior), *quick]
+    run = subprocess.run([sys.executable, "-c", MEASURED, *command], capture_output=True, text=True, check=True)
+    kib = int(run.stdout.split("peak ")[1])
+    print(f"{kib / 2**20:.2f} GiB")
+    assert kib < 2 * 2**20
+    facts = json.loads((out / "photo" / "result.json").read_text())
+    assert facts["windows"] == 961
+    assert facts["residual"] < (1 / 255) ** 2
