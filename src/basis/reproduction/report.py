@@ -65,6 +65,14 @@ def _fact(key: str, value: object) -> str:
     return f"<code>{escape(str(value))}</code>" if key == "command" else escape(str(value))
 
 
+def _figure(shot: Shot) -> str:
+    data = base64.b64encode(shot.png).decode()
+    return (
+        f'<figure><img alt="{escape(shot.caption)}" width="{_width(shot.png)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(shot.caption)}</figcaption></figure>"
+    )
+
+
 def _width(png: bytes) -> int:
     """Return the width in pixels of a screen at which a figure has the size that it was drawn for."""
     return round(int.from_bytes(png[16:20]) * SCREEN / DPI)
@@ -76,11 +84,7 @@ def _words(text: str) -> str:
 
 
 def _section(section: Section) -> str:
-    shots = "".join(
-        f'<figure><img alt="{escape(shot.caption)}" width="{_width(shot.png)}" src="data:image/png;base64,{base64.b64encode(shot.png).decode()}">'
-        f"<figcaption>{escape(shot.caption)}</figcaption></figure>"
-        for shot in section.shots
-    )
+    shots = "".join(map(_figure, section.shots))
     notes = "".join(f"<p>{_words(note)}</p>" for note in section.notes)
     return f"""<section id="{section.name}"><h2>{escape(section.title)}</h2>
 <p class="published">In the paper: {escape(section.published_n)}.</p>
