@@ -167,6 +167,21 @@ def test_rescaled_support(edm):
             basis.Rescaled(edm, scale)
 
 
+def test_bounded_keeps_the_denoised_estimate_in_the_support(edm):
+    x = 3 * torch.randn(4, *edm.shape, generator=torch.Generator().manual_seed(5))
+    sigma = torch.tensor([0.05, 0.3, 1.0, 2.0])
+    bounded, s2 = basis.Bounded(edm), (sigma**2)[:, None, None, None]
+    wanted = edm.denoise(x, sigma).clamp(0, 1)
+    assert (edm.denoise(x, sigma) != wanted).any()
+    torch.testing.assert_close(bounded.denoise(x, sigma), wanted)
+    torch.testing.assert_close(x + s2 * bounded.score(x, sigma), wanted, rtol=0, atol=1e-5)
+    inside = 0.5 + 0.01 * x  # where the estimate is in range, nothing changes
+    wide = basis.Bounded(basis.Rescaled(edm, 0.01, 0.5))
+    torch.testing.assert_close(wide.score(inside, 1.0), basis.Rescaled(edm, 0.01, 0.5).score(inside, 1.0))
+    with pytest.raises(basis.UsageError, match="which values"):
+        basis.Bounded(basis.GaussianMixture([1.0], [[0.0]], [[[1.0]]]))
+
+
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])
 def test_untrained_network_is_a_gaussian_over_pixels(arguments, sigma):
     # With F = 0 what is left of the preconditioning is the posterior mean of pixels drawn from N(mean, std²).

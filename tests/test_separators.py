@@ -181,6 +181,23 @@ def test_results_lie_in_the_support(edm, denoise, project):
     torch.testing.assert_close(found.sources, expected.clamp(0, 1), rtol=0, atol=1e-5)
 
 
+class Outwards(basis.Prior):
+    """A score that is wrong far from the data, as flows' can be: it pulls away from them."""
+
+    def score(self, x, sigma):
+        return 90 * (x - 0.5) / sigma**2
+
+
+def test_bounded_dynamics_do_not_run_away():
+    outwards, m = Outwards((1, 2, 2), support=(0.0, 1.0)), torch.full((1, 1, 2, 2), 1.2)
+    with pytest.raises(basis.DivergenceError, match="not finite"):
+        separate(m, outwards, "basis")
+    result = separate(m, outwards, "basis", bounded=True)
+    assert result.residual.max() < 1e-10
+    assert result.sources.min() >= 0
+    assert result.sources.max() <= 1
+
+
 def test_average_by_hand(gaussian):
     m = torch.tensor([[[0.5, 1.0], [0.2, 0.0]]])
     found = separate(m, gaussian, "average").sources[0]

@@ -13,7 +13,7 @@ from basis.core.metric import align, reorder
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes, find_modes
 from basis.core.posterior import Posterior
-from basis.core.prior import Accelerated, DensityPrior, Prior, Product, Rescaled
+from basis.core.prior import Accelerated, Bounded, DensityPrior, Prior, Product, Rescaled
 from basis.core.sampler import Sampler, State
 from basis.core.schedule import geometric, karras
 from basis.core.separator import Run, Separation, Separator
@@ -50,11 +50,11 @@ from basis.separators.supervised import Supervised
 __version__ = "0.1.0"
 __all__ = [
     "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Average", "BasisError",
-    "BestOf", "Blind", "Clipped", "DataError", "DensityPrior", "Dirac", "DivergenceError", "GaussianLikelihood",
-    "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "Modes", "MomentMatching", "NeuralEgg",
-    "Posterior", "PredictorCorrector", "Prior", "Product", "Projection", "Rescaled", "Run", "Sample", "Sampler",
-    "Search", "Separation", "Separator", "State", "Supervised", "UnknownWeights", "UsageError", "WeightedSum",
-    "Windowed", "align", "example", "find_modes", "fit_weights", "flow_log_prob", "geometric", "karras",
-    "likelihoods", "load_prior", "load_separator", "psnr", "reorder", "save_prior", "save_separator", "separate",
-    "stream",
+    "BestOf", "Blind", "Bounded", "Clipped", "DataError", "DensityPrior", "Dirac", "DivergenceError",
+    "GaussianLikelihood", "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "Modes",
+    "MomentMatching", "NeuralEgg", "Posterior", "PredictorCorrector", "Prior", "Product", "Projection", "Rescaled",
+    "Run", "Sample", "Sampler", "Search", "Separation", "Separator", "State", "Supervised", "UnknownWeights",
+    "UsageError", "WeightedSum", "Windowed", "align", "example", "find_modes", "fit_weights", "flow_log_prob",
+    "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr", "reorder", "save_prior",
+    "save_separator", "separate", "stream",
 ]  # fmt: skip

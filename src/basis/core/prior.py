@@ -190,6 +190,42 @@ class Rescaled(Prior):
         return self.scale * self.prior.score(self.scale * x + self.shift, self.scale * sigma)
 
 
+class Bounded(Prior):
+    """A prior whose denoised estimates keep to its support: ``D(x, σ) ← clamp(D(x, σ))``, the score following by Tweedie.
+
+    ``E[x₀ | x]`` cannot leave the range of the data; an approximate score can, and a flow's score far from its training
+    data can be so wrong that Langevin dynamics run away. Kept in range, its pull is always inwards there.
+
+    Args:
+        prior: any prior that has a support; its density, if it has one, is left behind.
+
+    Raises:
+        UsageError: the prior has no support.
+
+    Example:
+        >>> class Wrong(Prior):
+        ...     def score(self, x, sigma):
+        ...         return 100 * x
+        >>> Bounded(Wrong((1,), support=(0.0, 1.0))).denoise(torch.tensor([[3.0]]), 1.0)
+        tensor([[1.]])
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        super().__init__(prior.shape, prior.support, prior.levels)
+        if prior.support is None:
+            raise UsageError("the prior does not say which values its data can take", fix="give it a support")
+        self.prior, self.ends = prior, prior.support
+
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        return (self.denoise(x, sigma) - x) / per_example(sigma, x) ** 2
+
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        return self.prior.denoise(x, sigma).clamp(*self.ends)
+
+    def curvature(self, sigma: float) -> float:
+        return self.prior.curvature(sigma)
+
+
 class Accelerated(Prior):
     """A prior computed faster: in lower precision, compiled, or both. The same prior but for rounding.
 

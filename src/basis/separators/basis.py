@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from basis.core.noise import Noise
+from basis.core.prior import Bounded
 from basis.core.sampler import State
 from basis.core.schedule import geometric
 from basis.core.separator import Problem, Separator, Stream, separation
@@ -33,6 +34,8 @@ class BASIS(Separator):
         ratio: γ / σ, see `GaussianLikelihood`.
         stability: bound on the step, see `AnnealedLangevin`.
         sequential: whether the sources move one after another, see `AnnealedLangevin`.
+        bounded: whether to keep the prior's denoised estimates within its support, see `Bounded`: for flows, whose
+            scores can be wrong enough far from the data for the dynamics to run away.
         denoise: whether to end with the prior's denoised estimate at the smallest level.
         project: whether to end with the projection onto g(x) = m.
 
@@ -58,17 +61,19 @@ class BASIS(Separator):
         ratio: float = 1.0,
         stability: float = 1.0,
         sequential: bool = False,
+        bounded: bool = False,
         denoise: bool = True,
         project: bool = True,
     ) -> None:
         self.sampler = AnnealedLangevin(
             geometric(sigma_max, sigma_min, levels), steps, delta, temperature, stability, sequential
         )
-        self.ratio, self.denoise, self.project = ratio, denoise, project
+        self.ratio, self.bounded, self.denoise, self.project = ratio, bounded, denoise, project
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)
-        posterior = GaussianLikelihood(problem.prior, problem.mixing, mixture, self.ratio)
+        prior = Bounded(problem.prior) if self.bounded else problem.prior
+        posterior = GaussianLikelihood(prior, problem.mixing, mixture, self.ratio)
         low, high = problem.prior.support or (0.0, 1.0)
         x = low + (high - low) * noise.uniform()
         for state in self.sampler.on(posterior.levels).run(posterior, x, noise.normal):
