@@ -20,7 +20,9 @@ from basis.core.separator import Problem, Separator, Stream, separation
 from basis.posteriors.moment_matching import MomentMatching
 
 # What separates best, where it is not the sampler's own default. (Dirac's steep score needs old noise.)
-FAVOURED = {(posterior, "ancestral"): {"eta": math.inf} for posterior in ("projection", "moment_matching")}
+FAVOURED = {
+    (posterior, "ancestral"): {"eta": math.inf} for posterior in ("projection", "moment_matching", "unknown_weights")
+}
 GIVEN = ("prior", "mixing", "mixture", "sigmas", "steps")  # arguments of posteriors and samplers that are no settings
 
 
@@ -44,7 +46,7 @@ class Sample(Separator):
             is undone where the mixture is met, so that samples settle sooner and are more concentrated: on MNIST, 0.8
             is worth 2 dB at 50 steps, and 0 draws the more various samples.
         **settings: settings of the posterior and of the sampler by name, for instance ``noise=0.05, eta=1.0``. With
-            "ancestral" and "projection" or "moment_matching", eta is inf where it is not given.
+            "ancestral" and "projection", "moment_matching" or "unknown_weights", eta is inf where it is not given.
 
     Raises:
         UsageError: a setting is out of its range, or neither the posterior's nor the sampler's.
