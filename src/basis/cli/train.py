@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,7 @@ def train(
     for TensorBoard in OUT/log. Several processes or GPUs: `accelerate launch -m basis train RECIPE`.
     """
     plan, data, folder = _prepare(recipe, data_dir, out)
-    loss = _follow(recipe.stem, plan, data, folder, start, f"basis train {recipe} --out {folder}")
+    loss = _follow(recipe.stem, plan, data, folder, start, _again("train", recipe, folder, data_dir))
     if not OTHER_PROCESS:
         typer.echo(f"{folder}: {_words(loss)}; separate with --prior {folder}")
 
@@ -49,13 +50,19 @@ def finetune(recipe: RecipeArgument, data_dir: cli.DataDirOption = None, out: Ou
     from basis.training.finetune import assemble, stages
 
     for stage in stages(plan, folder):
-        name, again = f"sigma {stage.sigma:.4g}", f"basis finetune {recipe} --out {folder}"
+        name, again = f"sigma {stage.sigma:.4g}", _again("finetune", recipe, folder, data_dir)
         loss = _follow(name, stage.recipe, data, stage.out, stage.start, again)
         if not OTHER_PROCESS:
             typer.echo(f"{name}: {_words(loss)}")
     if not OTHER_PROCESS:
         assemble(plan, folder)
         typer.echo(f"{folder}: separate with --prior {folder}")
+
+
+def _again(command: str, recipe: Path, folder: Path, data_dir: Path | None) -> str:
+    """Return the command that goes on with a training."""
+    where = ["--data-dir", str(data_dir)] if data_dir else []
+    return shlex.join(["basis", command, str(recipe), "--out", str(folder), *where])
 
 
 def _words(held_out: float) -> str:

@@ -86,7 +86,8 @@ class CIFAR10(Dataset):
                 URL, f"md5:{MD5}", path=folder, progressbar=False, processor=pooch.Untar(extract_dir=".")
             )
         except Exception as error:
-            raise missing("CIFAR-10", folder, f"{FOLDER}/{{data_batch_1…5,test_batch}}.bin") from error
+            needed = f"{FOLDER}/{{data_batch_1…5,test_batch}}.bin and {PICKLED}/{{data_batch_1…5,test_batch}}"
+            raise missing("CIFAR-10", folder, needed) from error
         return next(Path(file).parent for file in files if file.endswith("test_batch.bin"))
 
 

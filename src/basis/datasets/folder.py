@@ -19,7 +19,7 @@ TENTHS = {0: "test", 1: "validation"}  # of pictures that lie in no split's fold
 
 
 class Folder(Dataset):
-    """Pictures in a folder, in colour or grey, cropped and resized to squares; sub-folders may be splits and classes.
+    """Pictures in a folder, cropped and resized to squares; sub-folders may be splits and classes.
 
     Folders `train`, `validation` (or `val`, `valid`) and `test` at the top are the splits. The pictures of a split that
     has no folder are a tenth of the others, those of `train/` where there is one: the MD5 of a picture's path decides,
