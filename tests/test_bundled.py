@@ -88,3 +88,19 @@ def test_mnist_pairs_come_apart(prior):
     result = basis.separate(pairs.mixture, prior, SUM, seed=0)
     assert basis.psnr(result.sources, pairs.sources).mean() > 20  # Average: 15
     assert (result.residual < (1 / 255) ** 2).all()
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.01, 0.1])
+def test_the_flow_finds_digits_likelier_than_their_average(truth, sigma):
+    glow = basis.load_prior("glow-mnist")
+    noise = sigma * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    average = truth.mean(1, keepdim=True).expand_as(truth)
+    digits, averages = (glow.log_prob((x + noise).flatten(0, 1), sigma).unflatten(0, (5, 2)) for x in (truth, average))
+    assert (digits.sum(1) > averages.sum(1) + 100).all()  # nats; measured: 250 to 2000
+
+
+def test_the_flow_is_invertible_where_it_is_used(truth):
+    glow, x = basis.load_prior("glow-mnist"), truth.flatten(0, 1)
+    for sigma in (0.0, 0.01, 1.0):
+        z, _ = glow.encode(x, sigma)
+        torch.testing.assert_close(glow.decode(z, sigma), x, rtol=0, atol=1e-5)

@@ -456,11 +456,12 @@ def at_hand(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["table1", "figure7", "figure8"])
 def test_with_its_priors_everything_is_measured(name, at_hand, tmp_path):
     outcome = finish(reproduce([name], at_hand, tmp_path / "out")).outcomes[name]
-    assert [cell.missing for cell in outcome.cells] == [""] * len(outcome.cells)
-    assert all(np.isfinite(cell.measured) for cell in outcome.cells)
+    cells = [cell for cell in outcome.cells if "small Glow" not in cell.row]  # which is measured on demand
+    assert [cell.missing for cell in cells] == [""] * len(cells)
+    assert all(np.isfinite(cell.measured) for cell in cells)
     assert len(list((tmp_path / "out" / "figures").glob("*.png"))) == len(outcome.pictures) == (name != "table1")
     if name == "table1":
-        assert {cell.row for cell in outcome.cells} == {"MNIST", "CIFAR-10", "LSUN (bed)", "LSUN (crh)"}
+        assert {cell.row for cell in cells} == {"MNIST", "CIFAR-10", "LSUN (bed)", "LSUN (crh)"}
         found = {cell.column: cell.measured for cell in outcome.cells if cell.row == "MNIST"}
         prior = basis.load_prior(at_hand.priors["mnist-glow"])
         images = MNIST().images("test")[0].float() / 255

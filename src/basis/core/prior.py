@@ -191,7 +191,7 @@ class Rescaled(Prior):
 
 
 class Bounded(Prior):
-    """A prior whose denoised estimates keep to its support: ``D(x, σ) ← clamp(D(x, σ))``, the score following by Tweedie.
+    """A prior whose denoised estimates keep to its support: ``clamp(D(x, σ))``, from which the score follows (Tweedie).
 
     ``E[x₀ | x]`` cannot leave the range of the data; an approximate score can, and a flow's score far from its training
     data can be so wrong that Langevin dynamics run away. Kept in range, its pull is always inwards there.
