@@ -127,10 +127,39 @@ def test_short_cuts_out_the_middle(tmp_path):
     assert torch.equal(images[0, 0], torch.arange(16, 80, dtype=torch.uint8).expand(64, 64))
 
 
+def test_crops_are_parts_at_places_that_the_path_decides(tmp_path):
+    """Each pixel of this picture tells its row and its column."""
+    row, column = np.mgrid[:96, :96].astype(np.uint8)
+    for folder in ("here", "there"):
+        (tmp_path / folder / "train" / "a").mkdir(parents=True)
+        (tmp_path / folder / "train" / "b").mkdir()
+        for name in ("a/a.png", "b/b.png"):
+            Image.fromarray(np.stack([row, column, row], -1)).save(tmp_path / folder / "train" / name)
+    found = {}
+    for folder in ("here", "there"):
+        data = Folder(tmp_path / folder, size=32, short=96, crops=30)
+        parts = [data.images(split) for split in ("train", "validation") if data.files(split)]
+        images, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+        found[folder] = images
+        assert labels.bincount().tolist() == [30, 30]
+        top, left = images[:, 0, 0, 0].int(), images[:, 1, 0, 0].int()
+        for i, image in enumerate(images):
+            assert np.array_equal(image[0], row[top[i] : top[i] + 32, :32])
+            assert np.array_equal(image[1], column[:32, left[i] : left[i] + 32])
+        assert len({(a.item(), b.item()) for a, b in zip(top, left, strict=True)}) > 50
+        assert top.min() < 10 < 54 < top.max() <= 64
+    assert torch.equal(found["here"], found["there"])
+
+
+def test_crops_refused():
+    with pytest.raises(basis.UsageError, match="expected a whole number of crops"):
+        Folder(".", crops=0)
+
+
 def test_pictures_are_converted_once(plain, cache, monkeypatch):
     first = Folder(plain, size=4).images("train")[0]
-    original, calls = _pictures.small, []
-    monkeypatch.setattr("basis.datasets.folder.small", lambda *a: calls.append(a) or original(*a))
+    original, calls = _pictures.square, []
+    monkeypatch.setattr("basis.datasets.folder.square", lambda *a: calls.append(a) or original(*a))
     assert torch.equal(Folder(plain, size=4).images("train")[0], first)
     assert calls == []
     assert len(list(cache.rglob("*.npy"))) == 1
@@ -146,7 +175,7 @@ def test_pictures_are_converted_once(plain, cache, monkeypatch):
 def test_a_conversion_that_was_stopped_goes_on(plain, cache, monkeypatch):
     monkeypatch.setattr(_pictures, "PART", 10 * 3 * 8 * 8)
     files = Folder(plain, size=8).files("train")
-    original, calls = _pictures.small, []
+    original, calls = _pictures.square, []
 
     def stopped(*arguments):
         calls.append(arguments)
@@ -154,7 +183,7 @@ def test_a_conversion_that_was_stopped_goes_on(plain, cache, monkeypatch):
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr("basis.datasets.folder.small", stopped)
+    monkeypatch.setattr("basis.datasets.folder.square", stopped)
     with pytest.raises(KeyboardInterrupt):
         Folder(plain, size=8).images("train")
     assert sorted(path.name for path in cache.rglob("*.*")) == ["00000.npy", "00001.npy", "00002.npy"]

@@ -108,7 +108,7 @@ def test_several_categories_and_a_part_of_each(church):
 
 def test_pictures_are_converted_once(church, monkeypatch):
     first = LSUN(church).images("train")[0]
-    monkeypatch.setattr(lsun, "small", None)
+    monkeypatch.setattr(lsun, "square", None)
     assert torch.equal(LSUN(church).images("train")[0], first)
 
 

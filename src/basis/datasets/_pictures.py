@@ -22,11 +22,8 @@ PART = 2**27  # bytes of a file of the cache
 LARGEST = 2_048  # pixels a side
 
 
-def small(source: Path | BytesIO, name: str, size: int, short: int, channels: int = 3) -> np.ndarray:
-    """Return the middle of a picture, uint8 (C, size, size).
-
-    The picture's central square is resized (Lanczos) to ``short`` pixels a side, and of that the central ``size`` are
-    kept. With short = size that is how Glow's LSUN pictures were made.
+def square(source: Path | BytesIO, name: str, side: int, channels: int = 3) -> np.ndarray:
+    """Return the central square of a picture, resized (Lanczos), uint8 (C, side, side).
 
     Raises:
         DataError: not a picture that can be read; carries its name.
@@ -40,12 +37,17 @@ def small(source: Path | BytesIO, name: str, size: int, short: int, channels: in
         raise DataError(
             f"{name} is not a picture that can be read ({error})", fix="fetch it anew or remove it"
         ) from error
-    side, edge = min(picture.size), (short - size) // 2
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
-    square = square if side == short else square.resize((short, short), Image.Resampling.LANCZOS)
-    array = np.asarray(square.crop((edge, edge, edge + size, edge + size)))
+    edge = min(picture.size)
+    left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
+    picture = picture.crop((left, top, left + edge, top + edge))
+    array = np.asarray(picture if edge == side else picture.resize((side, side), Image.Resampling.LANCZOS))
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
+
+
+def middle(picture: np.ndarray, size: int) -> np.ndarray:
+    """Return the middle of a square picture, (C, size, size)."""
+    edge = (picture.shape[1] - size) // 2
+    return picture[:, edge : edge + size, edge : edge + size]
 
 
 def check_size(size: object, short: object, channels: object = 3) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from basis.core.dataset import Dataset
-from basis.core.errors import DataError
-from basis.datasets._pictures import cached, check_size, halves, small
+from basis.core.errors import DataError, UsageError
+from basis.datasets._pictures import cached, check_size, halves, middle, square
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
 NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
@@ -35,6 +35,9 @@ class Folder(Dataset):
         size: height and width of the images.
         short: short side to resize to before the middle is cut out; ``size`` by default: all of a square is kept.
         channels: 3 for colour, 1 for grey.
+        crops: how many parts to cut out of each picture: 1 is the middle, more are at random places, which the
+            picture's path decides. A prior for `Windowed` wants parts of pictures as large as those to come:
+            ``folder:photos,size=32,short=512,crops=50``.
 
     Example:
         >>> import tempfile
@@ -52,11 +55,14 @@ class Folder(Dataset):
         size: int = 64,
         short: int | None = None,
         channels: int = 3,
+        crops: int = 1,
     ) -> None:
         super().__init__(root)
         short = size if short is None else short
         check_size(size, short, channels)
-        self.path, self.size, self.short, self.channels = str(path), size, short, channels
+        if not isinstance(crops, int) or crops < 1:
+            raise UsageError(f"expected a whole number of crops of at least 1, got {crops}")
+        self.path, self.size, self.short, self.channels, self.crops = str(path), size, short, channels, crops
 
     @property
     def folder(self) -> Path:
@@ -95,13 +101,21 @@ class Folder(Dataset):
             )
         numbers = {kind: i for i, kind in enumerate(_classes(splits))}
         stamps = [(str(path.absolute()), path.stat().st_mtime_ns, path.stat().st_size) for path, _ in found]
-        facts = [self.size, self.short, self.channels]
+        facts = [self.size, self.short, self.channels, self.crops]
+        shape = (self.crops, self.channels, self.size, self.size)
+        images = cached("folder", facts, stamps, lambda stamp: self._parts(Path(stamp[0])), shape)
+        labels = torch.tensor([numbers[kind] for _, kind in found])
+        return images.flatten(0, 1), labels.repeat_interleave(self.crops)
 
-        def convert(stamp: tuple[str, int, int]) -> np.ndarray:
-            return small(Path(stamp[0]), stamp[0], self.size, self.short, self.channels)
-
-        images = cached("folder", facts, stamps, convert, (self.channels, self.size, self.size))
-        return images, torch.tensor([numbers[kind] for _, kind in found])
+    def _parts(self, path: Path) -> np.ndarray:
+        """Return what is cut out of a picture, (crops, C, size, size)."""
+        picture = square(path, str(path), self.short, self.channels)
+        if self.crops == 1:
+            return middle(picture, self.size)[None]
+        relative = path.relative_to(self.folder.absolute()).as_posix()
+        rng = np.random.default_rng(list(hashlib.md5(relative.encode()).digest()))
+        corners = rng.integers(0, self.short - self.size + 1, (self.crops, 2))
+        return np.stack([picture[:, top : top + self.size, left : left + self.size] for top, left in corners])
 
     def _splits(self) -> dict[str, list[tuple[Path, str]]]:
         """Return the pictures of each split with their classes."""

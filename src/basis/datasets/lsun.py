@@ -13,7 +13,7 @@ from torch import Tensor
 
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError, UsageError
-from basis.datasets._pictures import cached, check_size, halves, small
+from basis.datasets._pictures import cached, check_size, halves, middle, square
 
 HELD_OUT = 1_000  # last images of a published training set
 URL = "http://dl.yf.io/lsun/scenes/{}.zip"
@@ -76,7 +76,7 @@ class LSUN(Dataset):
 
             def convert(key: str) -> np.ndarray:
                 name = f"{path}: the value of key {key}"
-                return small(BytesIO(database.get(key.encode("latin-1"))), name, self.size, self.short)
+                return middle(square(BytesIO(database.get(key.encode("latin-1"))), name, self.short), self.size)
 
             stamp = (path / "data.mdb").stat()
             facts = [str(path.absolute()), stamp.st_mtime_ns, stamp.st_size, self.size, self.short]
