@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from basis.core.errors import UsageError
-from basis.core.separator import Separator
+from basis.core.errors import UsageError, unknown
+from basis.core.separator import SEPARATORS, Separator
 
 DEFAULT = "paper"
 """What `separate` does where neither a method nor a budget is named."""
@@ -53,7 +53,7 @@ def resolve(method: str | Separator | None, settings: dict, budget: int | None =
         budget: evaluations of the prior that may be spent for each source, everything included, see `within`.
 
     Raises:
-        UsageError: a budget beside a method, or below 1.
+        UsageError: a budget beside a method, or below 1; a name that is neither a preset's nor a method's.
 
     Example:
         >>> resolve("fast", {"steps": 30})[1]["steps"]
@@ -67,7 +67,11 @@ def resolve(method: str | Separator | None, settings: dict, budget: int | None =
         method, preset = within(budget)
         return method, {**preset, **settings}
     method = DEFAULT if method is None else method
-    if isinstance(method, str) and method in PRESETS:
+    if not isinstance(method, str):
+        return method, settings
+    if method in PRESETS:
         method, preset = PRESETS[method]
         return method, {**preset, **settings}
+    if method not in (names := SEPARATORS.names()):
+        raise unknown("method", method, [*PRESETS, *names])
     return method, settings

@@ -60,6 +60,6 @@ class DivergenceError(BasisError, ArithmeticError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not known, with the near matches."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(known)}"
     return UsageError(f"unknown {kind} '{name}'", fix=hint)

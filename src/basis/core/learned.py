@@ -178,6 +178,11 @@ def load_separator(source: str | Path, device: str = "cpu", **settings) -> Learn
     Raises:
         UsageError: there is no such folder; a setting does not suit what was learned.
         DataError: the file is not of a separator, is damaged, or its hash is not the one on its card.
+
+    Example:
+        >>> load_separator("runs/none")
+        Traceback (most recent call last):
+        basis.core.errors.UsageError: no separator at runs/none. To fix: write one with `basis fit`
     """
     if not Path(source).exists():
         raise UsageError(f"no separator at {source}", fix="write one with `basis fit`")

@@ -62,6 +62,11 @@ def find_modes(
 
     Returns:
         J modes, by falling weight.
+
+    Example:
+        >>> samples = torch.tensor([[[0.1]], [[0.12]], [[0.9]]])  # of one source
+        >>> find_modes(samples).weights, find_modes(samples, scores=torch.tensor([0.0, 0.0, 3.0])).weights
+        (tensor([0.6667, 0.3333]), tensor([0.9526, 0.0474]))
     """
     order = torch.arange(len(samples)) if scores is None else scores.cpu().argsort(descending=True, stable=True)
     left, members, aligned = order.tolist(), [], samples.clone()

@@ -19,7 +19,7 @@ PUBLISHED = {  # bits a dimension, of 100 separations
     "LSUN (bed)": (2.4, 4.2, 4.4),
     "LSUN (crh)": (2.7, 4.4, 4.4),
 }
-ROWS = {  # prior, data set, settings
+ROWS: dict[str, tuple[str, str, dict]] = {  # prior, data set, settings
     "MNIST": ("mnist-glow", "mnist", RELEASED_GLOW),
     "MNIST (small Glow, ours)": ("glow-mnist", "mnist", {"bounded": True}),
     "CIFAR-10": ("cifar10-glow", "cifar10", RELEASED_GLOW),
