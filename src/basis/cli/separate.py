@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from PIL import Image
@@ -21,7 +22,7 @@ from basis.files.pictures import SEPARATED, Words, frame
 from basis.files.read import IMAGES, find, read_mixture
 from basis.files.write import check_writable, fill, versions, whole_folder
 
-FRAMES = 40  # frames of an animation
+FRAMES, SPARE = 40, 5  # frames of an animation, and how many times as many are looked at
 ANIMATED = 16  # mixtures of one file that are animated
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results, one folder for each input.")]
@@ -123,13 +124,15 @@ def names(paths: list[Path]) -> list[str]:
 def animate(run: Run, mixture: Tensor, mixing: Mixing, title: str, words: Words = SEPARATED) -> list[list[Image.Image]]:
     """Run to the end behind a progress bar; return the frames of each mixture's first sample."""
     animated = min(len(mixture), ANIMATED)
-    frames: list[list[Image.Image]] = [[] for _ in range(len(mixture))]
+    kept = []  # more than are shown, for a run may end early
     for state in cli.watch(run, title):
-        if state.step % max(state.steps // FRAMES, 1) == 0 or state.step == state.steps:
-            x = state.x.unflatten(0, (len(mixture), -1))[:, 0]
-            total = mixing(torch.ones_like(x[:1])).max().item() or 1.0
-            for i in range(animated):
-                frames[i].append(frame(mixture[i], x[i], total, state.sigma, words))
+        if state.step % max(state.steps // (SPARE * FRAMES), 1) == 0 or state.step == state.steps:
+            kept.append((state.x.unflatten(0, (len(mixture), -1))[:animated, 0].cpu(), state.sigma))
+    shown = [kept[i] for i in np.linspace(0, len(kept) - 1, min(FRAMES, len(kept))).round().astype(int)]
+    total = mixing(torch.ones_like(run.result.sources[:1])).max().item() or 1.0
+    frames: list[list[Image.Image]] = [[] for _ in range(len(mixture))]
+    for i in range(animated):
+        frames[i] = [frame(mixture[i], x[i], total, sigma, words) for x, sigma in shown]
     return frames
 
 
