@@ -18,6 +18,7 @@ from basis.core.sampler import Sampler, State
 from basis.core.schedule import geometric, karras
 from basis.core.separator import Run, Separation, Separator
 from basis.core.windowed import Windowed
+from basis.counting import Counting, count_sources
 from basis.examples import example
 from basis.metrics.log_likelihood import likelihoods
 from basis.metrics.psnr import psnr
@@ -50,11 +51,11 @@ from basis.separators.supervised import Supervised
 __version__ = "0.1.0"
 __all__ = [
     "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Average", "BasisError",
-    "BestOf", "Blind", "Bounded", "Clipped", "DataError", "DensityPrior", "Dirac", "DivergenceError",
+    "BestOf", "Blind", "Bounded", "Clipped", "Counting", "DataError", "DensityPrior", "Dirac", "DivergenceError",
     "GaussianLikelihood", "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "Modes",
     "MomentMatching", "NeuralEgg", "Posterior", "PredictorCorrector", "Prior", "Product", "Projection", "Rescaled",
     "Run", "Sample", "Sampler", "Search", "Separation", "Separator", "State", "Supervised", "UnknownWeights",
-    "UsageError", "WeightedSum", "Windowed", "align", "example", "find_modes", "fit_weights", "flow_log_prob",
-    "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr", "reorder", "save_prior",
-    "save_separator", "separate", "stream",
+    "UsageError", "WeightedSum", "Windowed", "align", "count_sources", "example", "find_modes", "fit_weights",
+    "flow_log_prob", "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr", "reorder",
+    "save_prior", "save_separator", "separate", "stream",
 ]  # fmt: skip

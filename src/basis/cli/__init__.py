@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from basis.cli import colorize, compare, convert, data, demo, describe, fit, reproduce, separate, train
+from basis.cli import colorize, compare, convert, count, data, demo, describe, fit, reproduce, separate, train
 from basis.cli.options import complain
 from basis.core.errors import BasisError, UsageError
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(separate.separate)
+app.command()(count.count)
 app.command()(colorize.colorize)
 app.command()(demo.demo)
 app.command()(train.train)

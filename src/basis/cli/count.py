@@ -1,0 +1,46 @@
+"""`basis count`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from basis.cli import options as cli
+from basis.core.errors import DataError, DivergenceError
+from basis.counting import count_sources
+from basis.files.read import IMAGES, find, read_mixture
+
+
+def count(
+    paths: Annotated[list[Path], typer.Argument(help="Images, arrays (.npy .npz .pt), or folders of them.")],
+    prior: cli.PriorOption = "mnist",
+    most: Annotated[int, typer.Option("--most", help="Largest number of sources that is tried.")] = 4,
+    method: cli.MethodOption = "quality",
+    set_: cli.SetOption = None,
+    seed: cli.SeedOption = 0,
+    device: cli.DeviceOption = "cpu",
+) -> None:
+    """Say how many sources each mixture has, with the probability of each number.
+
+    An image holds the mean of its sources, an array their plain sum.
+    """
+    loaded = cli.priors(prior, 1, device)[0]
+    separator, settings = cli.method(method, None, device, cli.settings(None, None, set_))
+    failed, found = 0, find(paths)
+    for path in found:
+        mean = path.suffix.lower() in IMAGES
+        try:
+            mixture = read_mixture(path, loaded.shape, 1, mean=False)
+            counting = count_sources(mixture, loaded, most, separator, mean=mean, seed=seed, **settings)
+        except (DataError, DivergenceError) as error:
+            cli.complain(error if str(path) in str(error) else f"{path}: {error}")
+            failed += 1
+            continue
+        for number, chances in zip(counting.counts.tolist(), counting.posterior.tolist(), strict=True):
+            shares = ", ".join(f"{k}: {chance:.3f}" for k, chance in enumerate(chances, 1))
+            typer.echo(f"{path}: {number} {'source' if number == 1 else 'sources'} ({shares})")
+    if failed:
+        cli.complain(f"{failed} of {len(found)} inputs failed")
+        raise typer.Exit(1)
