@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -95,6 +96,25 @@ class Mixing(ABC):
             u = torch.zeros_like(y, requires_grad=True)
             back = torch.autograd.grad(y, x, u, create_graph=True)[0]
             return torch.autograd.grad(back, u, v)[0]
+
+
+def weights_of(mixing: Mixing, shape: Sequence[int]) -> Tensor | None:
+    """Return the weights α of a mixing ``g(x) = Σ α_k x_k`` of sources (K, *S), (K,), float64; None for any other g.
+
+    Found by mixing, so that it works for a mixing of any class.
+
+    Example:
+        >>> from basis import WeightedSum
+        >>> weights_of(WeightedSum([0.5, 2.0]), (2, 1, 4, 4))
+        tensor([0.5000, 2.0000], dtype=torch.float64)
+    """
+    x = 10 * torch.randn(1, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    m, count = mixing(x), shape[0]
+    if m.shape[1:] != x.shape[2:]:
+        return None
+    alone = torch.eye(count).to(x).reshape(count, count, *[1] * (x.dim() - 2)) * x  # one source at a time
+    alphas = (mixing(alone) * x[0]).flatten(1).sum(1) / x[0].square().flatten(1).sum(1)
+    return alphas if torch.allclose(m[0], torch.tensordot(alphas, x[0], 1)) else None
 
 
 MIXINGS = Registry("mixing", "basis.mixings", Mixing)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.mixing import Mixing
+from basis.core.mixing import Mixing, weights_of
 from basis.core.posterior import Posterior
 from basis.core.prior import Prior, per_example
 
@@ -64,15 +64,11 @@ class Dirac(Posterior):
 
 
 def weights(mixing: Mixing, prior: Prior) -> Tensor:
-    """Return the weights α of a mixing that is a weighted sum, (K,), by trying it; raises `UsageError` for others."""
-    x = 10 * torch.randn(1, *prior.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    m = mixing(x)
-    if m.shape[1:] == x.shape[2:]:
-        alone = torch.eye(x.shape[1]).to(x).reshape(x.shape[1], x.shape[1], *[1] * (x.dim() - 2)) * x
-        alphas = (mixing(alone) * x[0]).flatten(1).sum(1) / x[0].square().flatten(1).sum(1)
-        if torch.allclose(m[0], torch.tensordot(alphas, x[0], 1)) and alphas[-1]:
-            return alphas
-    raise UsageError(
-        f"this posterior needs a weighted sum whose last weight is not 0, got {type(mixing).__name__}",
-        fix="take posterior projection, or put another source last",
-    )
+    """Return the weights α of a mixing that is a weighted sum, (K,); raises `UsageError` for others."""
+    alphas = weights_of(mixing, prior.shape)
+    if alphas is None or not alphas[-1]:
+        raise UsageError(
+            f"this posterior needs a weighted sum whose last weight is not 0, got {type(mixing).__name__}",
+            fix="take posterior projection, or put another source last",
+        )
+    return alphas

@@ -8,26 +8,19 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
+from basis.core.mixing import weights_of
 from basis.core.separator import Problem
 
 
 def weights(problem: Problem, method: str) -> Tensor:
-    """Return α of ``g(x) = Σ α_k x_k``, (K,), found by mixing; `UsageError` where g is not such a sum."""
-    mixing, shape = problem.mixing, problem.prior.shape
-    # The k-th example is a stack of a constant k-th source and nothing else.
-    alone = torch.eye(shape[0]).reshape(shape[0], shape[0], *[1] * (len(shape) - 1)).expand(-1, *shape)
-    alone = alone.to(problem.mixture)
-    mixed = mixing(alone)
-    alphas = mixed.flatten(1).mean(1)
-    probe = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(problem.mixture)
-    expected = torch.tensordot(probe.movedim(1, -1), alphas, 1)
-    for found, sum_ in ((mixed, torch.tensordot(alone.movedim(1, -1), alphas, 1)), (mixing(probe), expected)):
-        if found.shape != sum_.shape or not torch.allclose(found, sum_, atol=1e-4):
-            raise UsageError(
-                f"method '{method}' needs a weighted sum of its sources, got {type(mixing).__name__}",
-                fix="mix with basis.WeightedSum, or choose another method",
-            )
-    return alphas
+    """Return α of ``g(x) = Σ α_k x_k``, (K,); `UsageError` where g is not such a sum."""
+    alphas = weights_of(problem.mixing, problem.prior.shape)
+    if alphas is None:
+        raise UsageError(
+            f"method '{method}' needs a weighted sum of its sources, got {type(problem.mixing).__name__}",
+            fix="mix with basis.WeightedSum, or choose another method",
+        )
+    return alphas.to(problem.mixture)
 
 
 def positive(problem: Problem, method: str) -> Tensor:
