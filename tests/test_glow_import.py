@@ -106,7 +106,7 @@ def test_one_folder_a_noise_level(copy, tmp_path):
 
 def test_the_command(copy, tmp_path):
     folder, out = copy("additive_lu"), tmp_path / "out"
-    run = CliRunner().invoke(app, ["import", "glow", str(folder), str(out), "--set", "sigma=0.01", "--set", "size=8"])
+    run = CliRunner().invoke(app, ["import", "glow", str(folder), str(out), "--sigma", "0.01", "--set", "size=8"])
     assert run.exit_code == 0, run.output
     prior = basis.load_prior(out)
     assert isinstance(prior, Glow)

@@ -21,10 +21,13 @@ def convert(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="What the checkpoint does not say, NAME=VALUE.")
     ] = None,
+    sigma: Annotated[float | None, typer.Option("--sigma", help="Noise level of a single checkpoint of Glow.")] = None,
 ) -> None:
     """Turn a checkpoint of another program into a prior folder: weights as safetensors, and a card."""
     reader = FORMATS.get(kind)
     given = cli.settings(None, None, setting)
+    if sigma is not None:
+        given["sigma"] = sigma
     known = list(inspect.signature(reader).parameters)
     for name in given:
         if name not in known:
