@@ -60,6 +60,9 @@ class DivergenceError(BasisError, ArithmeticError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not known, with the near matches."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:  # a good match leaves the poor ones out
+        best = difflib.SequenceMatcher(None, near[0], name).ratio()
+        near = difflib.get_close_matches(name, near, n=3, cutoff=0.75 * best)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(known)}"
     return UsageError(f"unknown {kind} '{name}'", fix=hint)
