@@ -254,3 +254,17 @@ def test_priors_of_different_discrete_levels_do_not_go_together():
     anywhere = EDM((1, 8, 8), 0.3, 0.4, [8], [1], [False])
     assert basis.Product([one, anywhere]).levels == one.levels
     assert basis.Rescaled(one, scale=2.0).levels == tuple(level / 2 for level in one.levels)
+
+
+@pytest.mark.parametrize("part", [1, 6, 2**17])
+def test_a_density_is_differentiated_in_parts_with_the_sigma_of_each(part, monkeypatch):
+    class Normal(basis.DensityPrior):
+        def log_prob(self, x, sigma):
+            return -(x**2).sum(1) / (2 * (1 + sigma**2))
+
+    monkeypatch.setattr("basis.core.prior.CPU_PART", part)
+    x = torch.randn(7, 2, generator=torch.Generator().manual_seed(0))
+    for sigma in (0.5, torch.linspace(0.1, 2.0, 7)):
+        s2 = sigma**2 if isinstance(sigma, float) else (sigma**2)[:, None]
+        torch.testing.assert_close(Normal((2,)).score(x, sigma), -x / (1 + s2))
+    assert Normal((2,)).score(x[:0], 0.5).shape == (0, 2)

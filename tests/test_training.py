@@ -149,6 +149,13 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(recipe, data, tmp_
     close(weights(tmp_path / "broken"), weights(tmp_path / "unbroken"))
 
 
+def test_runs_of_different_precision_in_one_process(recipe, data, tmp_path):
+    for number, precision in enumerate(("bf16", "no", "bf16")):
+        plan = read_recipe(recipe(("steps = 12", f'steps = 2\nprecision = "{precision}"')))
+        *_, last = loop.train(plan, data, tmp_path / str(number))
+        assert (last.step, math.isfinite(last.loss)) == (2, True)
+
+
 def test_the_seed_fixes_the_run(recipe, data, tmp_path):
     runs = {}
     for name, seed in {"a": 0, "b": 0, "c": 1}.items():

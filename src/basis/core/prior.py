@@ -96,7 +96,7 @@ class DensityPrior(Prior):
         """Return ∇ log p_σ(x), (B, *S), as `Prior.score`; it can itself be differentiated where x asks for it."""
         if torch.is_grad_enabled() and x.requires_grad:  # the score itself is to be differentiated
             return self._gradient(x, sigma, further=True)
-        # On a CPU in parts: memory for one graph at a time, and not slower.
+        # On a CPU in parts, whose graphs are in memory one at a time.
         size = max(CPU_PART // math.prod(x.shape[1:]) if x.device.type == "cpu" else len(x), 1)
         sigmas = sigma.split(size) if isinstance(sigma, Tensor) and sigma.dim() else itertools.repeat(sigma)
         parts = zip(x.detach().split(size), sigmas, strict=False)

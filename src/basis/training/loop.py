@@ -14,6 +14,7 @@ from pathlib import Path
 import accelerate
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior, write_atomically
@@ -57,6 +58,7 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    AcceleratorState._reset_state()  # of an earlier run in this process, whose precision it would keep
     accelerator = accelerate.Accelerator(mixed_precision=recipe.precision)
     torch.manual_seed(recipe.seed)
     images = data.images("train")[0]
