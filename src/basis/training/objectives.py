@@ -76,9 +76,13 @@ def objective(recipe: Recipe, prior: Prior) -> nn.Module:
 
 
 def noise_levels(quantile: Tensor, noise: Noise, prior: Prior) -> Tensor:
-    """Return the noise level at each quantile in [0, 1): of the prior's own levels if it has some, else log-normal."""
+    """Return the noise level at each quantile in [0, 1): of the prior's own levels if it has some, else log-normal.
+
+    The log-normal law is cut off at ``noise.min`` and ``noise.max``.
+    """
     if prior.levels is not None:
         levels = torch.tensor(prior.levels, dtype=quantile.dtype)
         return levels[(quantile * len(levels)).long()]
-    normal = math.sqrt(2) * torch.erfinv(2 * quantile - 1)
+    low, high = (math.erf((math.log(end) - noise.mean) / (noise.std * math.sqrt(2))) for end in (noise.min, noise.max))
+    normal = math.sqrt(2) * torch.erfinv(low + (high - low) * quantile)
     return (noise.mean + noise.std * normal).exp().clamp(noise.min, noise.max)

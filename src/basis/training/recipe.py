@@ -22,7 +22,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise levels seen in training: ln σ ~ N(mean, std²), clamped to [min, max], σ in units of the data."""
+    """Noise levels seen in training: ln σ ~ N(mean, std²) cut off at min and max, σ in units of the data."""
 
     mean: float = -1.1
     std: float = 1.4
