@@ -16,6 +16,7 @@ from basis.core.errors import DataError
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.lsun import LSUN
 from basis.datasets.mnist import MNIST
+from basis.evaluation import evaluate
 from basis.metrics._features import Extractor, extractor
 from basis.reproduction import job as jobs
 from basis.reproduction import plan as planning
@@ -187,6 +188,21 @@ def test_figures_are_those_of_the_library(tmp_path):
     result = basis.separate(drawn.mixture, store.setup.prior(AVERAGE), AVERAGE.mixing, "average")
     torch.testing.assert_close(store.figures(AVERAGE, 5, "psnr"), basis.psnr(result.sources, drawn.sources))
     torch.testing.assert_close(store.first(AVERAGE, 3), result.sources[:3], atol=0.5 / 255 + 1e-6, rtol=0)
+
+
+def test_the_store_keeps_likeness_and_reading_of_digits(monkeypatch, tmp_path):
+    """The same figures as those of `basis evaluate`, part by part."""
+    images = np.concatenate([np.load(basis.example(f"two-{letter}"))["sources"] for letter in "abcde"])
+    images, labels = torch.from_numpy(images), torch.full((10,), 7)  # what the halves of some mixtures look like
+    monkeypatch.setattr(MNIST, "load", lambda self, split: (images, labels))
+    job, store = Job(method="average", prior="flat"), Store(tmp_path, Setup(batch_size=4))
+    list(store.compute(job, 6))
+    drawn = job.draw(store.setup.data("mnist"), 0, range(6))
+    result = basis.separate(drawn.mixture, store.setup.prior(job), job.mixing, "average")
+    expected = evaluate(result, drawn.sources, drawn.info["labels"])
+    assert 0 < expected.right.mean() < 1
+    for name in ("psnr", "ssim", "right", "residual"):
+        torch.testing.assert_close(store.figures(job, 6, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,23 @@
-"""What a set of separations is worth: PSNR against the truth and reconstruction error, mixture by mixture."""
+"""What a set of separations is worth, mixture by mixture: likeness to the truth, digits read, reconstruction error."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from basis.core.errors import UsageError
 from basis.core.separator import Separation
+from basis.metrics.digits_right import DigitsRight
 from basis.metrics.psnr import psnr
+from basis.metrics.ssim import defined, ssim
 
 QUANTISATION = (1 / 255) ** 2  # of 8-bit images, squared
+DIGITS, DIGIT = ("mnist",), (1, 28, 28)  # data sets whose sources the bundled classifier reads, and their shape
+Labels = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,33 +28,46 @@ class Evaluation:
         psnr: PSNR of each mixture in dB, best assignment, (n,).
         residual: ‖m - g(x)‖² per pixel of each mixture, (n,).
         candidates: PSNR of each sample that the choice was made from, (n, samples).
+        ssim: SSIM of each mixture, best assignment, (n,); None where it is not defined or torchmetrics is lacking.
+        right: whether the digits of each mixture are read right, 1 or 0, (n,); None where there are none to read.
+        note: what a figure that is left out takes, empty where nothing is lacking.
     """
 
     psnr: Tensor
     residual: Tensor
     candidates: Tensor
+    ssim: Tensor | None = None
+    right: Tensor | None = None
+    note: str = ""
 
     def table(self) -> str:
-        """Return the figures as two lines of text."""
+        """Return the figures as text: a table of two lines, then a line for what else is known."""
         low, median, high = self.psnr.quantile(self.psnr.new_tensor([0.1, 0.5, 0.9])).tolist()
-        numbers = (self.psnr.mean().item(), self.standard_error, median, low, high)
+        numbers = (self.psnr.mean().item(), standard_error(self.psnr), median, low, high)
         head = f"{'n':>6}" + "".join(f"{name:>9}" for name in ("mean dB", "± s.e.", "median", "10 %", "90 %"))
         row = f"{len(self.psnr):>6}" + "".join(f"{number:9.2f}" for number in numbers)
         error = f"{self.residual.mean():.1e} (at most {self.residual.max():.1e}; (1/255)² is {QUANTISATION:.1e})"
-        return f"{head}   residual per pixel\n{row}   {error}{self._of_samples()}"
+        return f"{head}   residual per pixel\n{row}   {error}{self._likeness()}{self._of_samples()}"
 
     def facts(self) -> dict:
-        """Return the figures as JSON values."""
-        error = self.standard_error
-        return {
-            "n": len(self.psnr),
-            "psnr_mean": self.psnr.mean().item(),
-            "psnr_median": self.psnr.quantile(0.5).item(),
-            "psnr_standard_error": None if math.isnan(error) else error,
-            "psnr": self.psnr.tolist(),
-            "residual": self.residual.tolist(),
-            "candidates": self.candidates.tolist(),
-        }
+        """Return the figures as JSON values; those that were not measured are left out."""
+        facts = {"n": len(self.psnr), "psnr_median": self.psnr.quantile(0.5).item()}
+        for name, values in (("psnr", self.psnr), ("ssim", self.ssim), ("digits_right", self.right)):
+            if values is not None:
+                error = standard_error(values)
+                facts[f"{name}_mean"] = values.mean().item()
+                facts[f"{name}_standard_error"] = None if math.isnan(error) else error
+                facts[name] = values.tolist()
+        return {**facts, "residual": self.residual.tolist(), "candidates": self.candidates.tolist()}
+
+    def _likeness(self) -> str:
+        """Say the mean SSIM, and how many of the mixtures have their digits read right."""
+        parts = []
+        if self.ssim is not None:
+            parts.append(f"SSIM {self.ssim.mean():.3f} ± {standard_error(self.ssim):.3f}")
+        if self.right is not None:
+            parts.append(f"digits right in {self.right.mean():.1%} ± {standard_error(self.right):.1%} of the mixtures")
+        return "\n" + ", ".join(parts) if parts else ""
 
     def _of_samples(self) -> str:
         """Say, of several samples a mixture, what one of them and the best by the truth would have given."""
@@ -59,15 +78,53 @@ class Evaluation:
         share = f", {(chosen - first) / (best - first):.0%} of that gain" if best > first else ""
         return f"\nof {n} samples: the first {first:.2f} dB, chosen {chosen:.2f}, best by the truth {best:.2f}{share}"
 
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean PSNR, NaN for a single mixture."""
-        n = len(self.psnr)
-        return self.psnr.std().item() / math.sqrt(n) if n > 1 else math.nan
+
+def standard_error(values: Tensor) -> float:
+    """Return the standard error of the mean of figures (n,), NaN for a single one."""
+    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
-def evaluate(separation: Separation, truth: Tensor) -> Evaluation:
-    """Compare a separation with the true sources, (B, K, *S) in [0, 1]: the protocol of Table 2."""
+def evaluate(separation: Separation, truth: Tensor, labels: Labels | None = None) -> Evaluation:
+    """Compare a separation with the true sources, (B, K, *S) in [0, 1]: the protocol of Table 2.
+
+    Args:
+        separation: what was found.
+        truth: the true sources.
+        labels: of the digits in each mixture, see `digit_labels`.
+    """
     samples = separation.samples.cpu()
     candidates = torch.stack([psnr(sample, truth) for sample in samples.unbind(1)], 1)
-    return Evaluation(psnr(separation.sources.cpu(), truth), separation.residual.cpu(), candidates)
+    found, note = figures(separation.sources.cpu(), truth, labels)
+    return Evaluation(**found, residual=separation.residual.cpu(), candidates=candidates, note=note)
+
+
+def figures(estimate: Tensor, truth: Tensor, labels: Labels | None = None) -> tuple[dict[str, Tensor], str]:
+    """Return how separated sources compare with the true ones, under the best assignment, whatever their order.
+
+    Args:
+        estimate, truth: sources, (B, K, *S) in [0, 1].
+        labels: of the digits in each mixture, see `digit_labels`.
+
+    Returns:
+        Figures of each mixture, (B,): "psnr" in dB; "ssim" of images that are large enough; "right", whether the digits
+        are read right, where they have labels. And a note on what SSIM takes where it is not at hand.
+    """
+    found, note = {"psnr": psnr(estimate, truth)}, ""
+    if defined(truth):
+        try:
+            found["ssim"] = ssim(estimate, truth)
+        except UsageError as error:  # no torchmetrics: the other figures are worth having without
+            note = str(error)
+    if labels is not None and truth.shape[2:] == DIGIT:
+        found["right"] = DigitsRight(labels)(estimate, truth)
+    return found, note
+
+
+def digit_labels(info: dict) -> Labels | None:
+    """Return the labels of mixtures (`Mixtures.info`) that the bundled classifier reads, None for those of other data.
+
+    Example:
+        >>> digit_labels({"data": "mnist", "labels": [[7, 2]]}), digit_labels({"data": "cifar10", "labels": [[7, 2]]})
+        ([[7, 2]], None)
+    """
+    return info.get("labels") if info.get("data") in DIGITS else None

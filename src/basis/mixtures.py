@@ -20,6 +20,7 @@ from basis.mixings.weighted_sum import WeightedSum
 
 TASKS = ("agnostic", "split")
 INFO = "mixtures.json"
+EACH = ("labels", "index")  # what `Mixtures.info` holds of each mixture
 
 
 @dataclass(frozen=True)
@@ -154,4 +155,5 @@ def first(mixtures: Mixtures, n: int) -> Mixtures:
     """Return the first n mixtures."""
     if n < 1:
         raise UsageError(f"expected n >= 1, got {n}")
-    return replace(mixtures, mixture=mixtures.mixture[:n], sources=mixtures.sources[:n])
+    info = {key: value[:n] if key in EACH else value for key, value in mixtures.info.items()}
+    return replace(mixtures, mixture=mixtures.mixture[:n], sources=mixtures.sources[:n], info=info)

@@ -12,6 +12,13 @@ import torch
 
 import basis
 from basis.core import checkpoint
+from basis.core.separator import Separation
+from basis.datasets.mnist import MNIST
+from basis.evaluation import digit_labels
+from basis.evaluation import evaluate as measure
+from basis.metrics.digits_right import DigitsRight
+from basis.metrics.ssim import ssim
+from basis.mixtures import draw_mixtures
 from cli.shared import fails
 
 # basis list, info
@@ -104,6 +111,71 @@ def test_evaluate_says_what_choosing_among_samples_gains(evaluate):
     first, best = candidates[:, 0].mean(), candidates.max(1).mean()
     wanted = f"of 4 samples: the first {first:.2f} dB, chosen {figures['psnr_mean']:.2f}, best by the truth {best:.2f}"
     assert printed.out.splitlines()[-1].startswith(wanted)
+
+
+@pytest.fixture
+def mnist(monkeypatch):
+    """The digits of the bundled pairs in the place of MNIST, with the labels that the classifier reads."""
+    images = torch.from_numpy(np.concatenate([np.load(basis.example(f"two-{x}"))["sources"] for x in "abcde"]))
+    labels = DigitsRight().read(images[:, None].float() / 255)[:, 0]
+    monkeypatch.setattr(MNIST, "load", lambda self, split: (images, labels))
+    return "mnist"
+
+
+SIZED = ("--prior", "mnist", "--method", "average", "--n", 40)
+
+
+def test_evaluate_measures_likeness_and_reading(evaluate, mnist):
+    """The figures are those of the metrics, mixture by mixture."""
+    printed, figures = evaluate(mnist, *SIZED, "--seed", 3)
+    drawn = draw_mixtures(MNIST(), n=40, seed=3)
+    estimate = (drawn.mixture / 2)[:, None].expand(-1, 2, -1, -1, -1)
+    np.testing.assert_allclose(figures["ssim"], ssim(estimate, drawn.sources), atol=1e-6)
+    assert figures["digits_right"] == DigitsRight(drawn.info["labels"])(estimate, drawn.sources).tolist()
+    assert 0 < figures["ssim_mean"] < 1
+    assert 0 < figures["digits_right_mean"] < 0.5  # two of a kind, on top of each other
+    for name in ("ssim", "digits_right"):
+        assert figures[f"{name}_mean"] == pytest.approx(np.mean(figures[name]))
+        assert figures[f"{name}_standard_error"] == pytest.approx(np.std(figures[name], ddof=1) / np.sqrt(40))
+    shown = f"SSIM {figures['ssim_mean']:.3f} ± {figures['ssim_standard_error']:.3f}, digits right in "
+    assert f"{shown}{figures['digits_right_mean']:.1%} ± " in printed.out
+    assert printed.err == []
+
+
+def test_all_digits_are_read_right_in_the_truth_itself(mnist):
+    drawn = draw_mixtures(MNIST(), n=6)
+    mixing, choice = basis.WeightedSum([1.0, 1.0]), torch.zeros(6, dtype=torch.int64)
+    truth = Separation(drawn.sources.flip(1)[:, None], drawn.mixture, mixing, choice)
+    found = measure(truth, drawn.sources, digit_labels(drawn.info))
+    assert (found.right.tolist(), found.ssim.tolist()) == ([1] * 6, pytest.approx([1] * 6))
+    plain = measure(truth, drawn.sources)
+    assert plain.right is None
+    assert plain.psnr.tolist() == [100] * 6
+
+
+def test_evaluate_goes_on_without_torchmetrics(evaluate, mnist, monkeypatch):
+    for name in ("torchmetrics", "torchmetrics.functional.image"):
+        monkeypatch.setitem(sys.modules, name, None)
+    printed, figures = evaluate(mnist, *SIZED)
+    assert printed.err == ["basis: SSIM needs torchmetrics. To fix: pip install 'basis-separation[metrics]'"]
+    assert "ssim" not in figures
+    assert "SSIM" not in printed.out
+    assert len(figures["psnr"]) == len(figures["digits_right"]) == 40
+
+
+def test_images_that_are_too_small_have_no_ssim_and_other_digits_are_not_read(evaluate):
+    printed, figures = evaluate(digits, "--method", "average", "--n", 3)
+    assert not {"ssim", "ssim_mean", "digits_right", "digits_right_mean"} & figures.keys()
+    assert (printed.err, "SSIM" in printed.out) == ([], False)
+
+
+def test_part_of_a_folder_has_the_labels_of_its_mixtures(cli, evaluate, mnist, tmp_path):
+    cli("make-mixtures", mnist, "--n", 40, "--out", tmp_path / "mix")
+    _, whole = evaluate(mnist, *SIZED)
+    _, part = evaluate(tmp_path / "mix", *SIZED, "--n", 7)
+    assert part["digits_right"] == whole["digits_right"][:7]
+    for key in ("labels", "index"):
+        assert part["mixtures"][key] == whole["mixtures"][key][:7]
 
 
 def test_evaluate_part_of_a_folder(cli, evaluate, tmp_path):

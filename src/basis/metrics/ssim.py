@@ -68,10 +68,15 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
     return full[..., edge:-edge, edge:-edge].flatten(1).mean(1)
 
 
+def defined(sources: Tensor) -> bool:
+    """Whether sources (B, K, *S) are images that hold a window."""
+    return sources.dim() == 5 and min(sources.shape[-2:]) >= WINDOW
+
+
 def check(estimate: Tensor, target: Tensor) -> None:
     """Raise `UsageError` for what has no structural similarity."""
     pairwise_psnr(estimate, target)  # shapes and finite values
-    if estimate.dim() != 5 or min(estimate.shape[-2:]) < WINDOW:
+    if not defined(estimate):
         raise UsageError(
             f"structural similarity needs images (B, K, C, H, W) of at least {WINDOW}×{WINDOW} pixels, got "
             f"{tuple(estimate.shape)}",

@@ -112,7 +112,7 @@ class Remembered(Dataset):
     def __init__(self, name: str, root: str | None) -> None:
         super().__init__(root)
         self.inner = open_dataset(name, root)
-        self.groups = self.inner.groups
+        self.spec, self.groups = self.inner.spec, self.inner.groups
         self._splits: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def load(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
 import json
@@ -20,16 +19,15 @@ from torch import Tensor
 
 from basis.api import stream
 from basis.core.checkpoint import write_atomically
-from basis.core.errors import DataError, UsageError
+from basis.core.errors import DataError
 from basis.core.metric import align, reorder
-from basis.metrics.digits_right import DigitsRight
-from basis.metrics.psnr import PSNR
-from basis.metrics.ssim import ssim
+from basis.core.separator import Separation
+from basis.evaluation import digit_labels, figures
+from basis.mixtures import Mixtures
 from basis.reproduction.job import Job, digest
 from basis.reproduction.setup import Setup
 
 PART = re.compile(r"(\d+)-(\d+)\.npz")
-DIGITS = ("mnist",)  # data sets whose sources the bundled classifier reads
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class Store:
             )
             for state in run:
                 yield Progress(title or job.where, number * state.steps + state.step, len(todo) * state.steps)
-            arrays = measure(job, run.result, drawn.sources, drawn.info["labels"])
+            arrays = measure(job, run.result, drawn)
             self._write(job, part, {**arrays, "seconds": np.float64(time.monotonic() - start)})
 
     def _write(self, job: Job, part: range, arrays: dict) -> None:
@@ -166,15 +164,11 @@ class Store:
         return value
 
 
-def measure(job: Job, result, truth: Tensor, labels: list) -> dict[str, np.ndarray]:
+def measure(job: Job, result: Separation, drawn: Mixtures) -> dict[str, np.ndarray]:
     """Return what a part holds: figures of each mixture, and its sources in 8 bits in the truth's order."""
-    estimate = result.sources.cpu()
-    aligned = reorder(estimate, align(estimate, truth))
-    found = {"psnr": PSNR()(aligned, truth), "residual": result.residual.cpu(), "sources": _bytes(aligned)}
-    with contextlib.suppress(UsageError):  # images smaller than its window, or no torchmetrics
-        found["ssim"] = ssim(estimate, truth)
-    if job.data in DIGITS and truth.shape[2:] == (1, 28, 28):
-        found["right"] = DigitsRight(labels)(aligned, truth)
+    estimate, truth = result.sources.cpu(), drawn.sources
+    found, _ = figures(estimate, truth, digit_labels(drawn.info))
+    found |= {"residual": result.residual.cpu(), "sources": _bytes(reorder(estimate, align(estimate, truth)))}
     if job.keep:
         found["samples"] = _bytes(result.samples.cpu())
     return {name: value.numpy() for name, value in found.items()}
