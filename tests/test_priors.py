@@ -268,3 +268,66 @@ def test_a_density_is_differentiated_in_parts_with_the_sigma_of_each(part, monke
         s2 = sigma**2 if isinstance(sigma, float) else (sigma**2)[:, None]
         torch.testing.assert_close(Normal((2,)).score(x, sigma), -x / (1 + s2))
     assert Normal((2,)).score(x[:0], 0.5).shape == (0, 2)
+
+
+# Memory that does not suffice
+
+
+class Narrow(basis.Prior):
+    """A prior for at most ``room`` examples at a time, which writes down how many it was asked about."""
+
+    def __init__(self, prior, room):
+        super().__init__(prior.shape, prior.support, prior.levels)
+        self.prior, self.room, self.sizes = prior, room, []
+
+    def score(self, x, sigma):
+        self.sizes.append(len(x))
+        if len(x) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GiB")
+        return self.prior.score(x, sigma)
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["one sigma", "a sigma for each"])
+@pytest.mark.parametrize("method", ["score", "denoise"])
+@pytest.mark.parametrize("room", [1, 2, 3, 5, 9, 22, 100])
+def test_a_call_that_does_not_fit_is_made_in_parts(mixture, room, method, each):
+    x = torch.randn(11, 2, 2, generator=torch.Generator().manual_seed(6))
+    sigma = torch.linspace(0.1, 2.0, 11) if each else 0.3
+    narrow = Narrow(mixture, room)
+    product, whole = basis.Product([narrow] * 2), getattr(basis.Product([mixture] * 2), method)(x, sigma)
+    for attempt in range(2):
+        narrow.sizes.clear()
+        with torch.no_grad():
+            torch.testing.assert_close(getattr(product, method)(x, sigma), whole, rtol=1e-6, atol=1e-6)
+        fitted = [size for size in narrow.sizes if size <= room]
+        assert sum(fitted) == 22  # each example once
+        assert attempt == 0 or fitted == narrow.sizes  # no failure a second time
+        assert max(fitted) > room / 2 or room >= 22
+
+
+def test_each_prior_has_its_own_room(mixture):
+    narrow, wide = Narrow(mixture, 3), Narrow(mixture, 100)
+    x = torch.randn(7, 3, 2, generator=torch.Generator().manual_seed(6))
+    with torch.no_grad():
+        found = basis.Product([narrow, wide, wide]).score(x, 0.3)
+        torch.testing.assert_close(found, basis.Product([mixture] * 3).score(x, 0.3), rtol=1e-6, atol=1e-6)
+    assert (narrow.sizes, wide.sizes) == ([7, 4, 2, 2, 2, 1], [14])
+
+
+def test_one_image_that_does_not_fit_is_said_to_be_the_reason(mixture):
+    x = torch.zeros(4, 2, 2)
+    with torch.no_grad(), pytest.raises(basis.UsageError, match=r"one image of shape \(2,\) does not fit.*To fix: end"):
+        basis.Product([Narrow(mixture, 0)] * 2).score(x, 0.3)
+    with torch.enable_grad(), pytest.raises(torch.OutOfMemoryError):  # a graph is no smaller in parts
+        basis.Product([Narrow(mixture, 4)] * 2).score(x.requires_grad_(), 0.3)
+
+
+def test_a_separation_does_not_tell_how_much_memory_there_was(edm):
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    sizes, found = [], []
+    for room in (100, 4):
+        narrow = Narrow(edm, room)
+        found.append(basis.separate(images, narrow, basis.WeightedSum([1.0, 1.0]), "sample", steps=5, samples=2))
+        sizes.append(narrow.sizes)
+    assert sizes == [[12] * 5, [12, 6, *[3] * 20]]
+    torch.testing.assert_close(found[0].samples, found[1].samples, rtol=0, atol=1e-5)

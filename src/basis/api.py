@@ -48,7 +48,7 @@ def separate(
         samples: posterior samples n per mixture.
         index: number of each mixture in its data set, which with the seed fixes its random stream; 0 to B-1 by
             default.
-        batch_size: mixtures at a time; all by default.
+        batch_size: mixtures at a time; all by default. (The network sees as many images at a time as memory allows.)
         **settings: settings of the method by name, for instance ``steps=50``.
 
     Returns:

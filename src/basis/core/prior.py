@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from basis.core.errors import UsageError, unknown
 
 CPU_PART = 2**17  # numbers in the examples whose graph is held at a time
+SMALLER = "end what else uses the device, compute in bf16 (Accelerated, --precision bf16), or on the CPU"
 
 
 class Prior(nn.Module, ABC):
@@ -110,13 +111,16 @@ class DensityPrior(Prior):
 class Product(Prior):
     """K independent sources: ``p(x) = Π_i p_i(x_i)`` (equation 13), over stacks x of shape (B, K, *S).
 
-    The same prior object given several times is evaluated in one call on all of its sources.
+    The same prior object given several times is evaluated in one call on all of its sources. Where such a call, made
+    without gradients, runs out of a device's memory, its images are asked for in parts, halved until they fit, with the
+    same result; the number that fitted is kept for later calls.
 
     Args:
         priors: K priors of one shape and support, those with discrete noise levels all with the same.
 
     Raises:
-        UsageError: no prior, or priors of different shapes, supports or noise levels.
+        UsageError: no prior, or priors of different shapes, supports or noise levels; in `score`, a single image that
+            does not fit into memory.
 
     Example:
         >>> from basis import load_prior
@@ -143,19 +147,42 @@ class Product(Prior):
         self.distinct = list(dict.fromkeys(priors))
         self.order = [self.distinct.index(prior) for prior in priors]
         self.members = nn.ModuleList(self.distinct)  # so that `.to(device)` reaches them
+        self.room: dict[Prior, int] = {}  # images in one call of a prior, where memory has no room for all
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if x.shape[1] != len(self.order):
             raise UsageError(f"expected a stack of {len(self.order)} sources, (B, K, ...), got {tuple(x.shape)}")
         if len(self.distinct) == 1 and not (isinstance(sigma, Tensor) and sigma.dim()):
-            return self.distinct[0].score(x.flatten(0, 1), sigma).unflatten(0, x.shape[:2])
+            return self._in_parts(self.distinct[0], x.flatten(0, 1), sigma).unflatten(0, x.shape[:2])
         score = torch.empty_like(x)
         for j, prior in enumerate(self.distinct):
             mine = [k for k, i in enumerate(self.order) if i == j]
             flat = x[:, mine].flatten(0, 1)
             level = sigma.repeat_interleave(len(mine)) if isinstance(sigma, Tensor) and sigma.dim() else sigma
-            score[:, mine] = prior.score(flat, level).unflatten(0, (-1, len(mine)))
+            score[:, mine] = self._in_parts(prior, flat, level).unflatten(0, (-1, len(mine)))
         return score
+
+    def _in_parts(self, prior: Prior, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return the prior's score of x, (N, *S), from as many calls as memory needs."""
+        if torch.is_grad_enabled() or not len(x):  # the graphs of parts, kept together, are as large as that of all
+            return prior.score(x, sigma)
+        scores, start = [], 0
+        while start < len(x):
+            part = slice(start, start + self.room.get(prior, len(x)))
+            try:
+                own = sigma[part] if isinstance(sigma, Tensor) and sigma.dim() else sigma
+                scores.append(prior.score(x[part], own))
+                start = part.stop
+                continue
+            except torch.OutOfMemoryError as error:
+                count = len(x[part])
+                if count == 1:
+                    raise UsageError(
+                        f"one image of shape {prior.shape} does not fit into the memory of {x.device}", fix=SMALLER
+                    ) from error
+                self.room[prior] = math.ceil(count / 2)
+            free_cache(x.device)  # only now: the error held what the call had allocated
+        return torch.cat(scores)
 
 
 class Rescaled(Prior):
@@ -263,6 +290,12 @@ class Accelerated(Prior):
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None):
             return self.prior.denoise(x, sigma).float()
+
+
+def free_cache(device: torch.device) -> None:
+    """Give back to the device the memory that torch keeps for tensors to come; CPUs have no such store."""
+    if device.type in ("cuda", "xpu", "mps"):
+        getattr(torch, device.type).empty_cache()
 
 
 def per_example(value: float | Tensor, x: Tensor) -> Tensor:
