@@ -51,7 +51,7 @@ class Evaluation:
 
     def facts(self) -> dict:
         """Return the figures as JSON values; those that were not measured are left out."""
-        facts = {"n": len(self.psnr), "psnr_median": self.psnr.quantile(0.5).item()}
+        facts: dict[str, object] = {"n": len(self.psnr), "psnr_median": self.psnr.quantile(0.5).item()}
         for name, values in (("psnr", self.psnr), ("ssim", self.ssim), ("digits_right", self.right)):
             if values is not None:
                 error = standard_error(values)
