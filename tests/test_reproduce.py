@@ -213,6 +213,17 @@ def test_whatever_a_result_depends_on_has_a_place_of_its_own(tmp_path, change):
     assert store.place(AVERAGE) != store.place(Job(**{**vars(AVERAGE), **change}))
 
 
+def test_precision_is_part_of_what_a_result_depends_on(tmp_path):
+    exact, rounded = Setup(seed=1), Setup(seed=1, precision="bf16")
+    job = Job(settings={"levels": 2, "steps": 2})
+    assert Store(tmp_path, exact).place(job) != Store(tmp_path, rounded).place(job)
+    x = torch.rand(1, 1, 28, 28)
+    a, b = (setup.prior(job)[0].denoise(x, 0.3) for setup in (exact, rounded))
+    assert 0 < (a - b).abs().max() < 0.02
+    glow = Job(prior="glow-mnist")  # a density stays what it is
+    assert type(rounded.prior(glow)[0]) is type(exact.prior(glow)[0])
+
+
 def test_a_method_that_changed_is_computed_anew(tmp_path):
     file = tmp_path / "sides.py"
     places = []

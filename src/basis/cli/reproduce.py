@@ -25,6 +25,7 @@ def reproduce(
     n: Annotated[int, typer.Option("--n", help="Mixtures of each figure.")] = 100,
     seed: cli.SeedOption = 0,
     device: cli.DeviceOption = "cpu",
+    precision: cli.PrecisionOption = "no",
     out: Annotated[Path, typer.Option("--out", help="Folder of the results; a later run goes on there.")] = Path(
         "reproduction"
     ),
@@ -54,6 +55,7 @@ def reproduce(
         n,
         seed,
         device,
+        precision,
         str(data_dir) if data_dir else None,
         features,
         _pairs(prior, "--prior"),

@@ -58,7 +58,7 @@ class Table4(RowsExperiment):
             else:
                 images = given(setup, plain, grey="Grayscale" in row.name)
                 own = {"mixtures": plain.mixtures(setup.seed), "seed": setup.seed}
-            what = {"images": [row.name, job.facts(setup.seed, setup.hashes(job))], "n": setup.n}
+            what = {"images": [row.name, setup.facts(job)], "n": setup.n}
             result = yield from scores(setup, store, what, images, row.name)
             found += cells(row.name, "", result, extractor, row.published, own)
         return Outcome(found, notes=NOTES)

@@ -164,6 +164,7 @@ def facts(setup: Setup, store: Store, job: Job, n: int) -> dict:
         "hashes": setup.hashes(job),
         "seed": setup.seed,
         "device": setup.device,
+        "precision": setup.precision,
         "seconds": round(store.seconds(job, n), 1),
         "mixtures": job.mixtures(setup.seed),
     }

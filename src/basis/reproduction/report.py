@@ -205,6 +205,6 @@ def _line(facts: dict) -> str:
     times = ", ".join(f"{seconds:.0f}" for seconds in dict.fromkeys(facts.get("times", {}).values()))
     entries = (
         facts.get("method", "–"), settings or "–", hashes or facts.get("prior", "–"), facts.get("seed", "–"),
-        facts.get("device", "–"), times or "–",
+        ", ".join(facts[key] for key in ("device", "precision") if facts.get(key, "no") != "no") or "–", times or "–",
     )  # fmt: skip
     return "".join(f"<td>{escape(str(entry))}</td>" for entry in entries)

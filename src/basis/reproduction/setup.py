@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from basis.core.checkpoint import WEIGHTS, foreign, load_prior, locate, read_card, sha256_of
+from basis.core.checkpoint import foreign, load_prior, locate, read_card, sha256_of, weights_sha256
 from basis.core.errors import BasisError, DataError, UsageError, unknown
 from basis.core.learned import load_separator
-from basis.core.prior import Prior
+from basis.core.prior import Accelerated, DensityPrior, Prior
 from basis.core.separator import Separator, choose
 from basis.metrics._features import Extractor, extractor, missing_inception
 from basis.presets import resolve
@@ -42,6 +42,7 @@ class Setup:
         n: mixtures of each figure.
         seed: fixes mixtures and separations.
         device: where to compute.
+        precision: what networks without a density compute in, see `Accelerated`.
         data_dir: folder of the data sets; BASIS_DATA by default.
         features: extractor for Inception Score and FID, see `basis.metrics._features.extractor`.
         priors: priors that are not bundled, by the names in `PRIORS`.
@@ -60,6 +61,7 @@ class Setup:
     n: int = 100
     seed: int = 0
     device: str = "cpu"
+    precision: str = "no"
     data_dir: str | None = None
     features: str = "inception"
     priors: Mapping[str, str] = field(default_factory=dict)
@@ -101,7 +103,9 @@ class Setup:
 
     def _load(self, name: str, job: Job) -> Prior:
         if name != FLAT:
-            return load_prior(name, self.device)
+            prior = load_prior(name, self.device)
+            exact = self.precision == "no" or isinstance(prior, DensityPrior)
+            return prior if exact else Accelerated(prior, self.precision)
         images, _ = self.data(job.data).images(job.split)
         return Flat(images.shape[1:], (0.0, 1.0)).to(self.device)
 
@@ -117,6 +121,10 @@ class Setup:
             return load_separator(path, self.device, **job.settings)
         return choose(*resolve(job.method, job.settings))
 
+    def facts(self, job: Job) -> dict:
+        """Return all that the separations of a job depend on as JSON values."""
+        return job.facts(self.seed, self.hashes(job)) | {"precision": self.precision}
+
     def hashes(self, job: Job) -> dict[str, str | None]:
         """Return the hash of each prior of a job, and of its method where that is a file."""
         return self._once(("hashes", job.prior, job.method), lambda: self._hashes(job))
@@ -125,10 +133,8 @@ class Setup:
         found: dict[str, str | None] = {}
         for name in set(job.prior.split(",")) - {FLAT}:
             found[name] = None if foreign(name) else read_card(locate(name)).get("sha256") or sha256_of(locate(name))
-        path = Path(job.method)
-        file = path / WEIGHTS if path.is_dir() else path
-        if file.is_file():
-            found[job.method] = sha256_of(file)
+        if sha256 := weights_sha256(job.method):
+            found[job.method] = sha256
         return found
 
     def lacking(self, job: Job) -> str:

@@ -63,7 +63,7 @@ class Store:
 
     def place(self, job: Job) -> Path:
         """Return the folder of a job: its name follows from all that the separations depend on."""
-        facts = job.facts(self.setup.seed, self.setup.hashes(job))
+        facts = self.setup.facts(job)
         name = re.sub(r"[^\w.-]+", "-", f"{Path(job.method).stem}-{job.data}-{job.task}")
         return self.folder / f"{name}-{digest(facts)}"
 
@@ -110,7 +110,7 @@ class Store:
         np.savez_compressed(buffer, **arrays)
         try:
             place.mkdir(parents=True, exist_ok=True)
-            facts = json.dumps(job.facts(self.setup.seed, self.setup.hashes(job)), indent=2)
+            facts = json.dumps(self.setup.facts(job), indent=2)
             write_atomically(place / "job.json", facts.encode())
             write_atomically(place / f"{part[0]:05d}-{part[-1]:05d}.npz", buffer.getvalue())
         except OSError as error:
