@@ -1,4 +1,4 @@
-"""`basis train` and `basis finetune`."""
+"""`basis train`, `basis finetune` and `basis combine`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from basis.cli import options as cli
 from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import DataError, UsageError
+from basis.files.write import check_writable
 
 OTHER_PROCESS = os.environ.get("RANK", "0") != "0"  # of several: the first one reports for all
 
@@ -57,6 +58,23 @@ def finetune(recipe: RecipeArgument, data_dir: cli.DataDirOption = None, out: Ou
     if not OTHER_PROCESS:
         assemble(plan, folder)
         typer.echo(f"{folder}: separate with --prior {folder}")
+
+
+def combine(
+    priors: Annotated[list[str], typer.Argument(metavar="PRIOR…", help="From the highest noise levels to the lowest.")],
+    borders: Annotated[str, typer.Option("--borders", metavar="σ,…", help="Noise levels between them, falling.")],
+    out: Annotated[Path, typer.Option("--out", help="Prior folder to write.")],
+) -> None:
+    """Make one prior of several that were trained for parts of the noise levels."""
+    from basis.training.combine import combine as write
+
+    try:
+        levels = [float(part) for part in borders.split(",")]
+    except ValueError as error:
+        raise UsageError(f"expected noise levels, got --borders {borders}", fix="for instance --borders 0.3") from error
+    check_writable(out)
+    write(priors, levels, out)
+    typer.echo(f"{out}: separate with --prior {out}")
 
 
 def _again(command: str, recipe: Path, folder: Path, data_dir: Path | None) -> str:

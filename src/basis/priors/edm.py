@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from basis.core.errors import UsageError
 from basis.core.prior import Prior, per_example
+from basis.networks.by_level import ByLevel
 from basis.networks.unet import UNet
 
 CPU_BATCH = 32  # images
@@ -27,6 +30,10 @@ class EDM(Prior):
         mean: mean μ of the data's pixels, in [0, 1].
         std: standard deviation σ_data of the data's pixels.
         widths, blocks, attention, patch: the network's size, see `basis.networks.unet.UNet`.
+        borders: noise levels, falling, between ranges that have a network each, see `ByLevel`; none for one network.
+
+    Raises:
+        UsageError: a noise level that is not positive; borders that do not fall or are not positive.
     """
 
     def __init__(
@@ -38,10 +45,15 @@ class EDM(Prior):
         blocks: Sequence[int],
         attention: Sequence[bool],
         patch: int = 2,
+        borders: Sequence[float] = (),
     ) -> None:
         super().__init__(shape, support=(0.0, 1.0))
+        if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):
+            raise UsageError(f"expected falling positive noise levels as borders, got {[*borders]}")
         self.mean, self.std = mean, std
-        self.network = UNet(self.shape, widths, blocks, attention, patch)
+        networks = [UNet(self.shape, widths, blocks, attention, patch) for _ in range(len(borders) + 1)]
+        levels = [math.log(border) / 4 for border in borders]
+        self.network: nn.Module = ByLevel(networks, levels) if levels else networks[0]
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:

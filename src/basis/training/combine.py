@@ -1,0 +1,54 @@
+"""Priors that were trained for parts of the noise levels, made one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from basis.core.checkpoint import PRIORS, load_prior, locate, open_weights, read_card, save_prior
+from basis.core.errors import UsageError
+
+
+def combine(sources: Sequence[str | Path], borders: Sequence[float], out: str | Path) -> Path:
+    """Write one prior that asks a network of its own in each range of noise levels; its card holds those of its parts.
+
+    Args:
+        sources: priors of one kind and size, for falling noise levels: names, folders or files.
+        borders: noise levels between them, falling, one less than there are priors.
+        out: folder to write.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: other numbers of priors and borders, priors that differ in more than their weights, or of a kind
+            that knows no borders.
+    """
+    if len(borders) != len(sources) - 1 or not borders:
+        raise UsageError(
+            f"expected a border between each two of the priors, got {len(sources)} and {len(borders)}",
+            fix="for instance `basis combine HIGH LOW --borders 0.3`",
+        )
+    kinds = [open_weights(source)[1] for source in sources]
+    if strange := [str(source) for source, kind in zip(sources, kinds, strict=True) if kind != kinds[0]]:
+        raise UsageError(f"{strange[0]} is of another kind or size than {sources[0]}", fix="combine priors of one size")
+    arguments = {**kinds[0]["arguments"], "borders": list(borders)}
+    try:
+        whole = PRIORS.get(kinds[0]["prior"])(**arguments)
+    except TypeError as error:
+        raise UsageError(f"priors of kind '{kinds[0]['prior']}' have no borders", fix="combine EDM priors") from error
+    weights = {
+        key.replace("network.", f"network.networks.{i}.", 1): value
+        for i, source in enumerate(sources)
+        for key, value in load_prior(source).state_dict().items()
+    }
+    whole.load_state_dict(weights)
+    cards = [read_card(locate(source)) for source in sources]
+    card = {
+        "borders": list(borders),
+        "steps": sum(card.get("steps", 0) for card in cards),
+        "images": sum(card.get("images", 0) for card in cards),
+        "hours": round(sum(card.get("hours", 0) for card in cards), 2),
+        "parts": cards,
+    }
+    return save_prior(whole, arguments, out, card)
