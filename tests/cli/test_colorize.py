@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 import basis
+from basis.core.learned import save_separator
 from basis.files.pictures import GAP, LABEL, TILE
 from basis.files.read import read_grey
 from basis.priors.edm import EDM
+from basis.separators.adversarial import Adversarial
 from basis.training.recipe import read_recipe
 from cli.shared import PIXELS, QUICK, SIZE, close, fails
 
@@ -101,10 +103,22 @@ def test_result_json(colorize, image, out, colour_prior):
     sha = json.loads((Path(colour_prior) / "card.json").read_text())["sha256"]
     facts.pop("evaluations", None)
     assert facts == {
-        "input": str(image), "input_in_colour": False, "index": 0, "method": "basis", "samples": 1, "seed": 0,
+        "input": str(image), "input_in_colour": False, "index": 0, "method": "basis", "method_sha256": None,
+        "samples": 1, "seed": 0,
         "settings": {"steps": 2, "levels": 2, "project": True}, "luma": [0.5, 0.25, 0.25], "prior": colour_prior,
         "prior_sha256": {colour_prior: sha}, "device": "cpu", "precision": "no",
     }  # fmt: skip
+
+
+def test_the_hash_of_a_fitted_method(cli, image, out, colour_prior, tmp_path):
+    arguments = {"shape": [3, 8, 8], "kinds": [0], "latent": 2, "restarts": 1, "search": 1, "refine": 1}
+    method = Adversarial(**arguments)
+    method.learned.fill_(1)
+    folder = save_separator(method, arguments, tmp_path / "fit")
+    result = cli("colorize", image, "--prior", colour_prior, "--method", folder, "--out", out)
+    assert result.code == 0, result
+    facts = json.loads((out / "image" / "result.json").read_text())
+    assert facts["method_sha256"] == json.loads((folder / "card.json").read_text())["sha256"]
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,25 @@ def test_a_folder_is_a_method(folder, cli, array, prior, out):
     assert "mean dB" in result.out
 
 
+def test_results_carry_the_hash_of_what_was_learned(folder, cli, array, prior, out, tmp_path):
+    sha256 = json.loads((folder / "card.json").read_text())["sha256"]
+    for method in (folder, folder / "model.safetensors"):
+        assert cli("separate", array, "--prior", prior, "--method", method, "--out", out).code == 0
+        facts = json.loads((out / "array" / "result.json").read_text())
+        assert (facts["method"], facts["method_sha256"]) == (str(method), sha256)
+    options = ("--prior", prior, "--n", 3, "--task", "split", "--json", tmp_path / "figures.json")
+    for method, expected in ((folder, sha256), ("average", None)):
+        assert cli("evaluate", "digits", "--method", method, *options).code == 0
+        assert json.loads((tmp_path / "figures.json").read_text())["method_sha256"] == expected
+
+
+def test_a_name_comes_before_a_folder_of_that_name(folder, cli, array, prior, out, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename(folder.parent / "average")
+    assert cli("separate", array, "--prior", prior, "--method", "average", "--out", out).code == 0
+    assert json.loads((out / "array" / "result.json").read_text())["method_sha256"] is None
+
+
 def test_weights_are_learned_by_those_that_need_them(cli, tmp_path):
     settings = ("--set", "widths=[8]", "--set", "steps=1", "--out", tmp_path / "fit")
     assert cli("fit", "supervised", "--data", "digits", "--weights", "0.2,0.3,0.5", *settings).code == 0

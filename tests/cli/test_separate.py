@@ -39,7 +39,8 @@ def test_result_json(separate, image, out, prior, expected):
     versions = facts.pop("versions")
     assert (versions["basis"], versions["torch"]) == (basis.__version__, torch.__version__)
     assert facts == {
-        "input": str(image), "image_is_mean": True, "index": 0, "method": "basis", "samples": 1, "seed": 5,
+        "input": str(image), "image_is_mean": True, "index": 0, "method": "basis", "method_sha256": None,
+        "samples": 1, "seed": 5,
         "settings": {"steps": 2, "levels": 2, "project": False}, "weights": [1.0, 1.0], "prior": prior,
         "device": "cpu", "precision": "no",
         "prior_sha256": {prior: json.loads((Path(prior) / "card.json").read_text())["sha256"]},

@@ -67,6 +67,7 @@ def colorize(
     separator, rest = cli.method(method, budget, device, settings)
     facts = {
         "method": separator if isinstance(separator, str) else str(method),
+        "method_sha256": cli.method_hash(method),
         "settings": rest or settings,
         "luma": mixing.weights,
         "samples": samples,

@@ -98,6 +98,7 @@ def evaluate(
             "mixtures": problem.info,
             "weights": problem.weights,
             "method": title,
+            "method_sha256": cli.method_hash(method),
             "settings": rest or settings,
             "prior": prior,
             "prior_sha256": cli.hashes(prior),

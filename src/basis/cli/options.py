@@ -14,7 +14,7 @@ import typer
 from torch import Tensor
 from tqdm import tqdm
 
-from basis.core.checkpoint import foreign, load_prior, locate, read_card
+from basis.core.checkpoint import foreign, load_prior, locate, read_card, weights_sha256
 from basis.core.errors import UsageError
 from basis.core.learned import load_separator
 from basis.core.prior import Accelerated, Prior
@@ -110,11 +110,21 @@ def method(name: str | None, budget: int | None, device: str, settings: dict) ->
 
     For a folder it is the separator that the folder holds, which has taken them.
     """
-    if name is None or name in (*PRESETS, *SEPARATORS.names()) or not Path(name).exists():
+    if name is None or not stored(name):
         return resolve(name, settings, budget)
     if budget is not None:
         raise UsageError("a budget chooses the method", fix="give --method or --budget, not both")
     return load_separator(name, device, **settings), {}
+
+
+def stored(method: str) -> bool:
+    """Whether a method is a folder or file; a preset or method of that name comes first."""
+    return method not in (*PRESETS, *SEPARATORS.names()) and Path(method).exists()
+
+
+def method_hash(name: str | None) -> str | None:
+    """Return the sha256 of the weights of a method that is a folder or file, None for one by name."""
+    return weights_sha256(name) if name is not None and stored(name) else None
 
 
 def hashes(names: str) -> dict[str, str | None]:

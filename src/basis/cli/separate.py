@@ -63,6 +63,7 @@ def separate(
     title = separator if isinstance(separator, str) else str(method)
     facts = {
         "method": title,
+        "method_sha256": cli.method_hash(method),
         "settings": rest or settings,
         "weights": mixing.alphas,
         "samples": samples,

@@ -146,6 +146,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def weights_sha256(source: str | Path) -> str | None:
+    """Return the hash of a file, or of the weights in a folder; None where there is no such file."""
+    path = Path(source)
+    file = path / WEIGHTS if path.is_dir() else path
+    return sha256_of(file) if file.is_file() else None
+
+
 def foreign(source: object) -> Format | None:
     """Return the foreign format that the source is of, None for one of our own."""
     readers = (FORMATS.get(name)() for name in FORMATS.names())
