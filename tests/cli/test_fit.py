@@ -42,6 +42,20 @@ def test_a_folder_is_a_method(folder, cli, array, prior, out):
     assert "mean dB" in result.out
 
 
+def test_info_describes_a_fitted_method(folder, cli):
+    for source in (folder, folder / "model.safetensors"):
+        result = cli("info", source)
+        assert result.code == 0, result
+        head, parameters, weights, *card = result.out.splitlines()
+        assert head == f"{source}: NMF of 2 sources of 1×8×8 (C×H×W), of kinds 0, 1"
+        assert parameters == f"parameters: {2 * 3 * 64}"
+        assert weights == f"weights: {folder / 'model.safetensors'} (0.0 MiB)"
+        assert json.loads("\n".join(card)) == json.loads((folder / "card.json").read_text())
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    fails(cli("info", folder), 1, "has sha256", "damaged or changed")
+
+
 def test_results_carry_the_hash_of_what_was_learned(folder, cli, array, prior, out, tmp_path):
     sha256 = json.loads((folder / "card.json").read_text())["sha256"]
     for method in (folder, folder / "model.safetensors"):

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from basis.core.checkpoint import PRETRAINED, PRIORS, WEIGHTS, foreign, load_prior, locate, pretrained, read_card
+from basis.core.checkpoint import PRETRAINED, PRIORS, WEIGHTS, foreign, load_prior, open_weights, pretrained, read_card
 from basis.core.dataset import DATASETS
 from basis.core.format import FORMATS
+from basis.core.learned import Learned, load_separator
 from basis.core.metric import METRICS
 from basis.core.mixing import MIXINGS
 from basis.core.posterior import POSTERIORS
+from basis.core.prior import Prior
 from basis.core.sampler import SAMPLERS
 from basis.core.separator import SEPARATORS
 from basis.presets import SUMMARIES
@@ -41,15 +43,30 @@ def list_choices() -> None:
             typer.echo(f"  {name:20} {line}")
 
 
-def info(prior: Annotated[str, typer.Argument(help="Bundled name, folder or file.")]) -> None:
-    """Show what a prior is: shape, size, training data, steps, scores and hash."""
-    reader = foreign(prior)
-    loaded = load_prior(prior)
-    typer.echo(f"{prior}: {type(loaded).__name__} over images of {'×'.join(map(str, loaded.shape))} (C×H×W)")
-    typer.echo(f"parameters: {sum(p.numel() for p in loaded.parameters()):,}")
-    if reader:
+def info(
+    source: Annotated[
+        str, typer.Argument(metavar="NAME", help="Bundled prior, or folder or file of a prior or a fitted method.")
+    ],
+) -> None:
+    """Show what a prior or a fitted method is: shape, size, training data, steps, scores and hash."""
+    if reader := foreign(source):
+        _describe(source, load_prior(source))
         typer.echo(f"read from a foreign format; `basis import` makes a prior folder of it ({type(reader).__name__})")
         return
-    path = locate(prior)
+    path, header = open_weights(source)
+    _describe(source, load_separator(path) if "separator" in header else load_prior(path))
     typer.echo(f"weights: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
     typer.echo(json.dumps(read_card(path), indent=2, ensure_ascii=False))
+
+
+def _describe(source: str, loaded: Prior | Learned) -> None:
+    """Say the class, the images that it is for and the number of parameters."""
+    what, shape = type(loaded).__name__, "×".join(map(str, loaded.shape))
+    if isinstance(loaded, Learned):
+        kinds = ", ".join(map(str, loaded.kinds))
+        typer.echo(f"{source}: {what} of {len(loaded.kinds)} sources of {shape} (C×H×W), of kinds {kinds}")
+        values = [value for value in loaded.state_dict().values() if value.is_floating_point()]  # NMF learns a buffer
+    else:
+        typer.echo(f"{source}: {what} over images of {shape} (C×H×W)")
+        values = list(loaded.parameters())
+    typer.echo(f"parameters: {sum(value.numel() for value in values):,}")
