@@ -81,6 +81,8 @@ def test_stopping_says_how_to_go_on(cli, out, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif("BASIS_DATA" not in os.environ, reason="needs MNIST: set BASIS_DATA to the folder of its files")
 def test_table_2_and_figure_6_on_mnist(cli, out, monkeypatch):
+    monkeypatch.setenv("BASIS_DATA", os.path.abspath(os.environ["BASIS_DATA"]))
+    monkeypatch.chdir(out.parent)  # where nothing is fitted
     result = cli("reproduce", "table2", "figure6", "--n", 6, "--out", out)
     assert result.code == 0
     found = dict(re.findall(r"^  (\S.*?), agnostic, PSNR +published .*measured +(\d+\.\d+)", result.out, re.MULTILINE))

@@ -48,7 +48,8 @@ def reproduce(
     """Measure the paper's tables and draw its figures; write a report with published and measured side by side.
 
     Finished mixtures are kept in OUT: stop it with Ctrl-C, and the same command goes on from there; a larger --n
-    computes only what is new. A row of your own: --method "Mine=my_separator.py".
+    computes only what is new. A row of your own: --method "Mine=my_separator.py". Methods that learn are looked for in
+    fits/METHOD-mnist-TASK, then models/METHOD-mnist-TASK; a row that lacks one says how to fit it.
     """
     cli.check_device(device)
     setup = Setup(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from pathlib import Path
 
 from basis.presets import DEFAULT, PRESETS
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, measured
+from basis.reproduction.fitted import PLACES, Fitted
 from basis.reproduction.job import RELEASED, RELEASED_GLOW, Job
 from basis.reproduction.setup import FLAT, Setup, wanted
 from basis.reproduction.store import Progress, Store
@@ -25,12 +25,12 @@ COLUMNS = ("split", "agnostic")
 DATA = "mnist"
 PRIORS = {"BASIS (Glow)": "mnist-glow", "BASIS (Glow, 10x)": "mnist-glow", "BASIS (NCSN)": "mnist-ncsn"}
 SMALL_GLOW = {"bounded": True}  # without, one chain in some hundreds runs away
-LEARNED = {  # rows of methods that learn first: method, tasks, and what `basis fit` is told besides
-    "NMF": ("nmf", COLUMNS, ""),
-    "S-D": ("adversarial", ("agnostic",), ""),
-    "NES": ("neural_egg", ("split",), " --set supervised=true"),
-    "Supervised U-Net (ours)": ("supervised", COLUMNS, ""),
-    "Neural Egg, one group never seen (ours)": ("neural_egg", ("split",), ""),
+LEARNED = {  # rows of methods that learn first
+    "NMF": Fitted("nmf", COLUMNS),
+    "S-D": Fitted("adversarial", ["agnostic"]),
+    "NES": Fitted("neural_egg", ["split"], supervised=True),
+    "Supervised U-Net (ours)": Fitted("supervised", COLUMNS),
+    "Neural Egg, one group never seen (ours)": Fitted("neural_egg", ["split"]),
 }
 FIGURES = {"psnr": ("PSNR", "dB"), "ssim": ("SSIM", ""), "right": ("digits right", "share")}
 
@@ -99,17 +99,19 @@ class Table2(RowsExperiment):
         return self._learned(setup, row)
 
     def _learned(self, setup: Setup, row: Row) -> Row:
-        """Return the row of a method that learns first: from the folders given, or those where `basis fit` writes."""
-        method, tasks, besides = LEARNED[row.name]
-        jobs = {task: job for task, job in own(setup, row.name, FLAT).items() if task in tasks}
-        for task in tasks:
-            folder = Path("fits") / f"{method}-{DATA}-{task}"
-            if task not in jobs and not besides and folder.is_dir():
+        """Return the row of a method that learns first: from the folders given, or those where they are looked for."""
+        fitted, given = LEARNED[row.name], own(setup, row.name, FLAT)
+        jobs, lacks = {}, {}
+        for task in fitted.tasks:
+            folder = fitted.find(task)
+            if task in given:
+                jobs[task] = given[task]
+            elif folder and not (fault := fitted.wrong(folder, task)):
                 jobs[task] = Job(DATA, task=task, method=str(folder), prior=FLAT)
-        if jobs:
-            return replace(row, jobs=jobs)
-        fit = "`, `".join(f"basis fit {method} --data {DATA} --task {task}{besides} --out FOLDER" for task in tasks)
-        return replace(row, needs=f"`{fit}`; then --method '{row.name}/TASK=FOLDER'")
+            else:
+                reason = fault if folder else f"no folder {fitted.name(task)} in {' or '.join(PLACES)}"
+                lacks[task] = f"{reason}; `{fitted.command(task)}`, or --method '{row.name}/{task}=FOLDER'"
+        return replace(row, jobs=jobs, lacks=lacks)
 
 
 def own(setup: Setup, name: str, prior: str = "mnist") -> dict[str, Job]:

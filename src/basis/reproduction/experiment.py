@@ -57,6 +57,7 @@ class Row:
         jobs: what its columns need, by column.
         published: the paper's figures by column.
         needs: what is not at hand; then nothing is measured.
+        lacks: what is not at hand for single columns, which have no job.
         optional: whether it is measured only on demand, for its cost.
     """
 
@@ -64,6 +65,7 @@ class Row:
     jobs: Mapping[str, Job] = field(default_factory=dict)
     published: Mapping[str, Any] = field(default_factory=dict)
     needs: str = ""
+    lacks: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
 
 
@@ -145,13 +147,13 @@ class RowsExperiment(Experiment):
         return (yield from self.outcome(setup, store, rows))
 
 
-def skip(setup: Setup, row: Row, job: Job | None) -> str:
-    """Return why a job of a row is not run, empty where it is."""
+def skip(setup: Setup, row: Row, job: Job | None, column: str = "") -> str:
+    """Return why a job of a row, that of the column, is not run; empty where it is."""
     if setup.only and row.name not in setup.only:
         return "not asked for: --only names other rows"
     if row.optional and not setup.more:
         return "left out for its cost: give --more"
-    return row.needs or (setup.lacking(job) if job else NOT_THERE)
+    return row.needs or (setup.lacking(job) if job else row.lacks.get(column, NOT_THERE))
 
 
 def facts(setup: Setup, store: Store, job: Job, n: int) -> dict:
@@ -173,7 +175,7 @@ def facts(setup: Setup, store: Store, job: Job, n: int) -> dict:
 def measured(setup: Setup, store: Store, row: Row, column: str, figure: str, unit: str, n: int) -> Cell:
     """Return the cell of a figure that each mixture has by itself ("psnr", "ssim", "right", "residual")."""
     published, job = row.published.get(column), row.jobs.get(column)
-    if reason := skip(setup, row, job):
+    if reason := skip(setup, row, job, column):
         return Cell(row.name, column, unit, published, missing=reason)
     assert job
     values = store.figures(job, n, figure)
