@@ -1,6 +1,7 @@
 """Priors: densities, scores and denoisers against formulae written out a second time."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -331,3 +332,64 @@ def test_a_separation_does_not_tell_how_much_memory_there_was(edm):
         sizes.append(narrow.sizes)
     assert sizes == [[12] * 5, [12, 6, *[3] * 20]]
     torch.testing.assert_close(found[0].samples, found[1].samples, rtol=0, atol=1e-5)
+
+
+# Compiled
+
+
+@pytest.mark.parametrize("fails", [None, "when asked for", "when called"])
+def test_what_cannot_be_compiled_computes_as_it_is(edm, monkeypatch, fails):
+    calls = []
+
+    def compiler(function, disable=False):
+        def compiled(*inputs):
+            calls.append("compiled")
+            if fails:
+                raise RuntimeError("no compiler\nat all")
+            return function(*inputs)
+
+        if fails == "when asked for":
+            raise RuntimeError("no compiler\nat all")
+        return function if disable else compiled
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    x = torch.rand(3, *edm.shape, generator=torch.Generator().manual_seed(0))
+    plain = edm.score(x, 0.3), edm.denoise(x, torch.tensor(SIGMAS))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fast = basis.Accelerated(edm, "no", compile=True)
+        for _ in range(2):
+            assert torch.equal(fast.score(x, 0.3), plain[0])
+            assert torch.equal(fast.denoise(x, torch.tensor(SIGMAS)), plain[1])
+    lines = [str(one.message) for one in said if one.category is RuntimeWarning]
+    assert lines == (["the network is not compiled, and computes as it is: RuntimeError: no compiler"] if fails else [])
+    assert len(calls) == {None: 4, "when asked for": 0, "when called": 1}[fails]
+    assert fast.compiled == (fails is None)
+
+
+def test_other_errors_are_no_failure_to_compile(edm, monkeypatch):
+    def full(*inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda function: full)
+    fast = basis.Accelerated(edm, "no", compile=True)
+    with pytest.raises(torch.OutOfMemoryError):
+        fast.score(torch.zeros(3, *edm.shape), 0.3)
+    with pytest.raises(basis.UsageError, match="sigma > 0"):
+        fast.score(torch.zeros(3, *edm.shape), 0.0)
+    assert fast.compiled
+
+
+@pytest.mark.slow
+def test_no_compiler_on_this_machine(edm, monkeypatch, tmp_path):
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", (None, str(tmp_path / "nowhere")))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    x = torch.rand(3, *edm.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = edm.score(x, 0.3)
+        fast = basis.Accelerated(edm, "no", compile=True)
+        with pytest.warns(RuntimeWarning, match=r"computes as it is: .*compiler"):
+            assert torch.equal(fast.score(x, 0.3), plain)
+        assert torch.equal(fast.score(x, 0.3), plain)

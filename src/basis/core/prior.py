@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from basis.core.errors import UsageError, unknown
+from basis.core.errors import BasisError, UsageError, unknown
 
 CPU_PART = 2**17  # numbers in the examples whose graph is held at a time
 SMALLER = "end what else uses the device, compute in bf16 (Accelerated, --precision bf16), or on the CPU"
@@ -261,9 +262,15 @@ class Accelerated(Prior):
         precision: "bf16", "fp16" or "no": what convolutions and matrix products are computed in (`torch.autocast`).
             On CPUs, bf16 is faster where they have instructions for it.
         compile: whether to compile the prior's networks with `torch.compile`, which takes a minute at the first call.
+            torch keeps what it compiled on disk (TORCHINDUCTOR_CACHE_DIR, by default in the folder for temporary
+            files), and later processes find it there. Where a network cannot be compiled, one warning says why, and
+            it computes as it is.
 
     Raises:
         UsageError: unknown precision.
+
+    Warns:
+        RuntimeWarning: the networks cannot be compiled here, for instance for want of a C++ compiler.
 
     Example:
         >>> from basis import load_prior
@@ -278,18 +285,41 @@ class Accelerated(Prior):
         if precision not in kinds:
             raise unknown("precision", str(precision), kinds)
         super().__init__(prior.shape, prior.support, prior.levels)
-        self.prior, self.dtype = prior, kinds[precision]
+        self.prior, self.dtype, self.compiled = prior, kinds[precision], compile
         if compile:
-            for network in prior.children():
-                network.compile()
+            try:
+                self._compile()
+            except RuntimeError as error:  # torch knows of no compiler for this Python or platform
+                self._give_up(error)
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None):
-            return self.prior.score(x, sigma).float()
+        return self._run(self.prior.score, x, sigma)
 
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        return self._run(self.prior.denoise, x, sigma)
+
+    def _run(self, call: Callable[[Tensor, float | Tensor], Tensor], x: Tensor, sigma: float | Tensor) -> Tensor:
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None):
-            return self.prior.denoise(x, sigma).float()
+            try:
+                return call(x, sigma).float()
+            except (BasisError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # compilers fail in many ways; the prior's own errors come again below
+                if not self.compiled:
+                    raise
+                self._compile(disable=True)
+                self._give_up(error)
+            return call(x, sigma).float()
+
+    def _compile(self, **settings) -> None:
+        for network in self.prior.children():
+            network.compile(**settings)
+
+    def _give_up(self, error: Exception) -> None:
+        self.compiled = False
+        reason = next(iter(str(error).strip().splitlines()), "no reason given")
+        message = f"the network is not compiled, and computes as it is: {type(error).__name__}: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def free_cache(device: torch.device) -> None:
