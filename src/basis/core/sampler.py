@@ -84,6 +84,12 @@ class Sampler(ABC):
         """Evaluations of the target in one run: one a step, where a sampler does not say otherwise."""
         return self.steps
 
+    def spent(self, levels: int) -> int:
+        """Return the evaluations of the target at the first noise levels, fewer than all of them."""
+        rest = copy.copy(self)
+        rest.sigmas = self.sigmas[levels:]
+        return self.evaluations - rest.evaluations
+
     @abstractmethod
     def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         """Return x after one step.
@@ -96,14 +102,14 @@ class Sampler(ABC):
             noise: returns fresh N(0, I) of x's shape at each call.
         """
 
-    def run(self, target: Prior, x: Tensor, noise: Callable[[], Tensor]) -> Iterator[State]:
-        """Yield the state after every step, from the start x, (N, *S).
+    def run(self, target: Prior, x: Tensor, noise: Callable[[], Tensor], start: int = 0) -> Iterator[State]:
+        """Yield the state after every step, from x, (N, *S), at which ``start`` noise levels are done.
 
         Raises:
             DivergenceError: x is not finite; names the level and the step.
         """
-        levels, step = len(self.sigmas), 0
-        for level, (sigma, below) in enumerate(zip(self.sigmas, [*self.sigmas[1:], 0.0], strict=True), 1):
+        levels, step = len(self.sigmas), start * self.repeats
+        for level, (sigma, below) in enumerate(pairwise([*self.sigmas[start:], 0.0]), start + 1):
             for repeat in range(1, self.repeats + 1):
                 step += 1
                 with torch.no_grad():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -99,8 +100,21 @@ class Sample(Separator):
     @property
     def evaluations(self) -> int:
         """Evaluations of the prior for each source of a sample, backward passes counted as one each."""
-        each = 1 + self.settings.get("iterations", 3) if self.posterior is MomentMatching else 1
-        return each * (self.sampler.evaluations + self.denoise)
+        return self._each * (self.sampler.evaluations + self.denoise)
+
+    def spent(self, levels: int) -> int:
+        """Return how many of the evaluations are spent at the first noise levels, fewer than all of them."""
+        return self._each * self.sampler.spent(levels)
+
+    @property
+    def _each(self) -> int:
+        return 1 + self.settings.get("iterations", 3) if self.posterior is MomentMatching else 1
+
+    def on(self, levels: Sequence[float] | None) -> Sample:
+        """Return this method at those noise levels that a prior knows, see `Sampler.on`."""
+        other = copy.copy(self)
+        other.sampler = self.sampler.on(levels)
+        return other
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         low, high = problem.prior.support or (0.0, 0.0)
@@ -109,13 +123,14 @@ class Sample(Separator):
         x = yield from self.refine(problem, noise, problem.mixing.project(centre, mixture))
         return separation(problem, x)
 
-    def refine(self, problem: Problem, noise: Noise, x: Tensor) -> Generator[State, None, Tensor]:
+    def refine(self, problem: Problem, noise: Noise, x: Tensor, start: int = 0) -> Generator[State, None, Tensor]:
         """Yield the states on the way from clean sources x with noise of level σ_max, and return the new sources.
 
         Args:
             problem: B mixtures with prior and mixing.
             noise: random streams of n samples of each mixture.
             x: where to start, (B · n, K, *S).
+            start: noise levels that are done: if any, x is the state after them, and goes on without further noise.
         """
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)
         try:
@@ -127,7 +142,8 @@ class Sample(Separator):
         def draw() -> Tensor:
             return shared(noise.normal(), self.share) if self.share else noise.normal()
 
-        for state in sampler.run(posterior, x + sampler.sigmas[0] * draw(), draw):
+        x = x if start else x + sampler.sigmas[0] * draw()
+        for state in sampler.run(posterior, x, draw, start):
             yield state
         with torch.no_grad():
             x = posterior.denoise(state.x, state.sigma) if self.denoise else state.x

@@ -14,8 +14,11 @@ from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, Product
 from basis.core.sampler import State
 from basis.core.separator import Problem, Separation, Separator, Stream
+from basis.separators._pruning import Pruning
 from basis.separators._ranking import EVALUATIONS, RANKS, check_density
 from basis.separators.sample import Sample
+
+ALL = Pruning(share=1.0, sigma=1.0)
 
 
 class Search(Separator):
@@ -27,6 +30,10 @@ class Search(Separator):
     rounds, which are ranked with the others. The result is the mean of the samples in the weightiest mode (what PSNR
     rewards), moved onto the mixture. `Separation.modes` has all modes, `Separation.evaluations` what was spent.
 
+    With ``prune`` below 1 all candidates of a round are drawn down to noise level ``prune_sigma``, where only that part
+    of them goes on whose denoised sources differed least from the mixture on the way, ``Σ ‖m - g(D(x, σ))‖² / σ²``,
+    which costs nothing.
+
     Each of n ``samples`` is a search of its own; the best of them is chosen, and all their candidates make the modes.
 
     Args:
@@ -36,6 +43,7 @@ class Search(Separator):
             never does.
         rounds, offspring: rounds of refinement, and candidates in each.
         refine_sigma, refine_steps: noise level and steps of a refinement.
+        prune, prune_sigma: part of a round of fresh candidates that goes on below a noise level; 1 is all.
         rank: "likelihood", "denoising", "few" or "flow", see `BestOf`; by default "likelihood" where every source's
             prior has a density, and "few" for others.
         same: root mean square difference up to which candidates are one mode, in units of the data.
@@ -65,6 +73,8 @@ class Search(Separator):
         offspring: int = 2,
         refine_sigma: float = 0.6,
         refine_steps: int = 20,
+        prune: float = 1.0,
+        prune_sigma: float = 0.35,
         rank: str | None = None,
         same: float = SAME,
         temperature: float = 4.0,
@@ -92,29 +102,31 @@ class Search(Separator):
         self.fresh = Sample(steps=steps, sigma_max=sigma_max, **schedule)
         self.again = Sample(steps=refine_steps, sigma_max=refine_sigma, **schedule)
         self.counts = [min(batch, candidates - start) for start in range(0, candidates, batch)]
+        self.pruning = Pruning(prune, prune_sigma)
         self.agree, self.rounds, self.offspring = agree, rounds, offspring
         self.rank, self.same, self.temperature, self.mean = rank, same, temperature, mean
 
     def evaluations(self, prior: Product) -> int:
         """Return the largest number of evaluations of the prior for each source of a mixture and sample."""
         ranking = EVALUATIONS[self._rank(prior)]
-        fresh = sum(self.counts) * (self.fresh.evaluations + ranking)
-        return fresh + self.rounds * self.offspring * (self.again.evaluations + ranking)
+        fresh, again = self.fresh.on(prior.levels), self.again.on(prior.levels)
+        drawn = sum(self.pruning.evaluations(fresh, count, ranking) for count in self.counts)
+        return drawn + self.rounds * ALL.evaluations(again, self.offspring, ranking)
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         pool = Pool(problem, noise.samples, self._rank(problem.prior), self.same)
         streams = noise.part(range(len(noise.streams)))  # its children, not its draws: it stays where it is
         everyone = list(range(len(pool.mixture)))
-        steps, more = (one.sampler.on(problem.prior.levels).steps for one in (self.fresh, self.again))
+        fresh, again = self.fresh.on(problem.prior.levels), self.again.on(problem.prior.levels)
+        steps, more = fresh.sampler.steps, again.sampler.steps
         total = len(self.counts) * steps + self.rounds * more
         for number, count in enumerate(self.counts):
             active = [i for i in everyone if pool.agreeing(i) < self.agree]
-            yield from pool.grow(self.fresh, streams.spawn(count), active, count, None, (number * steps, total))
+            place = number * steps, total
+            yield from pool.grow(fresh, self.pruning, streams.spawn(count), active, pool.centre, place)
         for number in range(self.rounds):
             place = len(self.counts) * steps + number * more, total
-            yield from pool.grow(
-                self.again, streams.spawn(self.offspring), everyone, self.offspring, pool.best(), place
-            )
+            yield from pool.grow(again, ALL, streams.spawn(self.offspring), everyone, pool.best(), place)
         return self._result(problem, pool, noise.samples)
 
     def _rank(self, prior: Product) -> str:
@@ -176,36 +188,36 @@ class Pool:
     def grow(
         self,
         sample: Sample,
+        pruning: Pruning,
         noise: Noise,
         active: list[int],
-        count: int,
-        start: Tensor | None,
+        start: Tensor,
         place: tuple[int, int],
     ) -> Generator[State, None, None]:
-        """Draw and rank ``count`` new candidates of each active search, from the centre or from a start (N, K, *S).
+        """Draw and rank new candidates of each active search, a stream of the noise each, from a start (N, K, *S).
 
         Yields states (N, K, *S), one candidate a search, those that are done with their best; ``place`` is the number
         of steps before this round and of all.
         """
         if not active:
             return
+        count = len(noise.streams) // len(self.mixture)
         part = noise.part([i * count + j for i in active for j in range(count)], count)
         problem = Problem(self.mixture[active], self.problem.prior, self.problem.mixing)
         shown = self.centre.clone() if not any(map(len, self.scores)) else self.best()
-        x = (self.centre if start is None else start)[active].repeat_interleave(count, 0)
-        run = sample.refine(problem, part, x)
+        run = pruning.draw(sample, problem, part, start[active].repeat_interleave(count, 0))
         while True:
             try:
                 state = next(run)
             except StopIteration as stop:
                 x = stop.value
                 break
-            shown = shown.index_copy(0, torch.tensor(active, device=shown.device), state.x[::count])
+            rows = torch.tensor(active, device=shown.device)
+            shown = shown.index_copy(0, rows, state.x[:: len(state.x) // len(active)])
             yield dataclasses.replace(state, x=shown, step=place[0] + state.step, steps=place[1])
         with torch.no_grad():
             scores = RANKS[self.rank](self.problem.prior, x, None)
-        for j, i in enumerate(active):
-            mine = slice(j * count, (j + 1) * count)
-            self.samples[i] = torch.cat([self.samples[i], x[mine]])
-            self.scores[i] = torch.cat([self.scores[i], scores[mine]])
-            self.spent[i] += count * (sample.evaluations + EVALUATIONS[self.rank])
+        for i, own, score in zip(active, x.chunk(len(active)), scores.chunk(len(active)), strict=True):
+            self.samples[i] = torch.cat([self.samples[i], own])
+            self.scores[i] = torch.cat([self.scores[i], score])
+            self.spent[i] += pruning.evaluations(sample, count, EVALUATIONS[self.rank])
