@@ -83,6 +83,7 @@ def noise_levels(quantile: Tensor, noise: Noise, prior: Prior) -> Tensor:
     if prior.levels is not None:
         levels = torch.tensor(prior.levels, dtype=quantile.dtype)
         return levels[(quantile * len(levels)).long()]
-    low, high = (math.erf((math.log(end) - noise.mean) / (noise.std * math.sqrt(2))) for end in (noise.min, noise.max))
+    ends = torch.tensor([noise.min, noise.max], dtype=quantile.dtype).log()  # of σ = 0, of the data alone, -inf
+    low, high = torch.erf((ends - noise.mean) / (noise.std * math.sqrt(2)))
     normal = math.sqrt(2) * torch.erfinv(low + (high - low) * quantile)
     return (noise.mean + noise.std * normal).exp().clamp(noise.min, noise.max)
