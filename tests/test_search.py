@@ -141,7 +141,16 @@ def test_presets(images, counted, edm):
     assert counted.calls == 3 * 2 * 20
     paper = basis.separate(images, edm, SUM, "paper", levels=2, steps=2)
     assert torch.equal(paper.samples, basis.separate(images, edm, SUM, basis.BASIS(levels=2, steps=2)).samples)
-    assert torch.equal(paper.samples, basis.separate(images, edm, SUM, levels=2, steps=2).samples)
+
+
+def test_what_is_done_where_no_method_is_named(edm, images):
+    few = {"steps": 2}
+    best = basis.separate(images, edm, SUM, "quality", **few)
+    assert torch.equal(basis.separate(images, edm, SUM, **few).samples, best.samples)
+    unbounded = build(GAUSSIAN_3D)
+    m = torch.zeros(1, 3)
+    paper = basis.separate(m, unbounded, SUM, "paper", levels=2, **few)
+    assert torch.equal(basis.separate(m, unbounded, SUM, levels=2, **few).samples, paper.samples)
     assert PRESETS["paper"] == ("basis", {})
     with pytest.raises(basis.UsageError, match="a budget chooses the method"):
         basis.separate(images, edm, SUM, "fast", budget=20)

@@ -166,7 +166,7 @@ def test_endings(mixtures, gaussian):
 def test_results_lie_in_the_support(edm, denoise, project):
     mixing = basis.WeightedSum([1.0, 1.0])
     mixture = 2 * torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    run = basis.stream(mixture, edm, mixing, levels=1, steps=3, denoise=denoise, project=project)
+    run = basis.stream(mixture, edm, mixing, "basis", levels=1, steps=3, denoise=denoise, project=project)
     *_, state = run
     assert state.x.max() > 1
     found = run.result

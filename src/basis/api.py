@@ -42,7 +42,8 @@ def separate(
             for a weighted sum of images in [0, 1]. Torch or numpy.
         prior: what sources look like: one prior for all, or one for each source.
         mixing: how the sources were mixed, for instance ``WeightedSum([1.0, 1.0])``.
-        method: name of a preset or of a separator (see `basis list`), or a separator; "paper" by default.
+        method: name of a preset or of a separator (see `basis list`), or a separator; by default "quality",
+            or "paper" with priors of discrete noise levels or unbounded values (`basis.presets.preferred`).
         budget: instead of a method: evaluations of the prior that may be spent for each source, everything included.
         seed: fixes the result, whatever the batch size, order or device.
         samples: posterior samples n per mixture.
@@ -65,7 +66,7 @@ def separate(
     Example:
         >>> import basis
         >>> prior = basis.load_prior("mnist")
-        >>> result = separate(np.zeros((1, 28, 28)), prior, basis.WeightedSum([1.0, 1.0]), levels=3, steps=2)
+        >>> result = separate(np.zeros((1, 28, 28)), prior, basis.WeightedSum([1.0, 1.0]), "basis", levels=3, steps=2)
         >>> result.sources.shape
         torch.Size([1, 2, 1, 28, 28])
     """
@@ -93,12 +94,12 @@ def stream(
     Example:
         >>> import basis
         >>> prior = basis.load_prior("mnist")
-        >>> run = stream(torch.zeros(1, 28, 28), prior, basis.WeightedSum([1.0, 1.0]), levels=3, steps=2)
+        >>> run = stream(torch.zeros(1, 28, 28), prior, basis.WeightedSum([1.0, 1.0]), "basis", levels=3, steps=2)
         >>> sum(1 for state in run)
         6
     """
-    separator = choose(*resolve(method, settings, budget))
     problem = pose(mixture, prior, mixing)
+    separator = choose(*resolve(method, settings, budget, problem.prior.distinct))
     count = len(problem.mixture)
     index = list(range(count) if index is None else index)
     batch_size = count if batch_size is None else batch_size

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from basis.core.errors import UsageError, unknown
+from basis.core.prior import Prior
 from basis.core.separator import SEPARATORS, Separator
 
-DEFAULT = "paper"
-"""What `separate` does where neither a method nor a budget is named."""
+PAPER, BEST = "paper", "quality"
+"""What `separate` does where neither a method nor a budget is named, see `preferred`."""
 
 CHAIN = {"bounded": True, "sigma_max": 1.0, "share": 0.9}
 """What all but the paper's settings have in common; tuned on validation pairs of MNIST, see benchmarks/README.md."""
@@ -44,13 +47,30 @@ def within(budget: int) -> tuple[str, dict]:
     return "search", {"candidates": candidates, "batch": candidates, "steps": steps}
 
 
-def resolve(method: str | Separator | None, settings: dict, budget: int | None = None) -> tuple[str | Separator, dict]:
+def preferred(priors: Sequence[Prior]) -> str:
+    """Return the preset for priors of which the method is left open.
+
+    "quality" where they take any noise level and say which values their data can have, which it makes use of; "paper"
+    for others, such as an NCSN with its ten levels.
+
+    Example:
+        >>> from basis import load_prior
+        >>> preferred([load_prior("mnist")]), preferred([load_prior("ncsn-mnist")])
+        ('quality', 'paper')
+    """
+    return BEST if all(prior.levels is None and prior.support is not None for prior in priors) else PAPER
+
+
+def resolve(
+    method: str | Separator | None, settings: dict, budget: int | None = None, priors: Sequence[Prior] = ()
+) -> tuple[str | Separator, dict]:
     """Return the method and the settings that a preset's name, or a budget, stands for.
 
     Args:
-        method: name of a preset or of a separator, or a separator; None for `DEFAULT`, or where there is a budget.
+        method: name of a preset or of a separator, or a separator; None for what is `preferred`, or with a budget.
         settings: settings of the method, which take precedence over those of the preset.
         budget: evaluations of the prior that may be spent for each source, everything included, see `within`.
+        priors: what sources look like, which the preferred preset depends on.
 
     Raises:
         UsageError: a budget beside a method, or below 1; a name that is neither a preset's nor a method's.
@@ -66,7 +86,7 @@ def resolve(method: str | Separator | None, settings: dict, budget: int | None =
             raise UsageError("a budget chooses the method", fix="give a method or a budget, not both")
         method, preset = within(budget)
         return method, {**preset, **settings}
-    method = DEFAULT if method is None else method
+    method = preferred(priors) if method is None else method
     if not isinstance(method, str):
         return method, settings
     if method in PRESETS:

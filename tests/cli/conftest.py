@@ -8,7 +8,7 @@ from PIL import Image
 
 import basis
 from basis.cli import main
-from cli.shared import MIXTURE, PIXELS, QUICK, SUM, Result, make_prior
+from cli.shared import MIXTURE, PAPER, PIXELS, QUICK, SUM, Result, make_prior
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def out(tmp_path):
 @pytest.fixture
 def separate(cli, prior, out):
     """Call `basis separate` with few steps; what is passed comes last, and wins."""
-    return lambda *arguments: cli("separate", "--prior", prior, "--steps", 2, "--levels", 2, "--out", out, *arguments)
+    return lambda *arguments: cli("separate", "--prior", prior, *PAPER, "--out", out, *arguments)
 
 
 @pytest.fixture

@@ -262,7 +262,7 @@ def test_separate_by_windows(separate, prior, tmp_path, out):
     ]
     large = basis.Windowed(basis.load_prior(prior), (13, 20))
     mixture = 2 * (LARGE[None] / np.float32(255))
-    close(out / "large", basis.separate(mixture, large, basis.WeightedSum([1, 1]), "basis", **QUICK).sources[0])
+    close(out / "large", basis.separate(mixture, large, basis.WeightedSum([1, 1]), **QUICK).sources[0])
 
 
 def test_separate_arrays_by_windows(separate, tmp_path, out):

@@ -19,7 +19,7 @@ from basis.evaluation import evaluate as measure
 from basis.metrics.digits_right import DigitsRight
 from basis.metrics.ssim import ssim
 from basis.mixtures import draw_mixtures
-from cli.shared import fails
+from cli.shared import PAPER, fails
 
 # basis list, info
 
@@ -56,7 +56,7 @@ def evaluate(cli, prior, tmp_path):
 
     def call(data, *arguments):
         file = tmp_path / "figures.json"
-        quick = () if "average" in arguments else ("--steps", 2, "--levels", 2)
+        quick = () if "average" in arguments else PAPER
         result = cli("evaluate", data, "--prior", prior, "--json", file, *quick, *arguments)
         assert result.code == 0, result
         return result, json.loads(file.read_text())
@@ -211,8 +211,8 @@ EVALUATE = {
 def test_evaluate_usage(cli, prior, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    prior = ["--prior", prior, "--steps", 1, "--levels", 2] if arguments.startswith("evaluate") else []
-    prior = prior[:2] if "averag" in arguments else prior
+    prior = ["--prior", prior, *PAPER] if arguments.startswith("evaluate") else []
+    prior = prior[:2] if "--method" in arguments else prior
     code, parts = EVALUATE[arguments]
     fails(cli(*arguments.split(), *prior), code, *parts)
 

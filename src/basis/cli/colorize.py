@@ -17,6 +17,7 @@ from basis.files.pictures import COLORIZED
 from basis.files.read import read_grey
 from basis.files.write import versions
 from basis.mixings.grayscale import Grayscale
+from basis.presets import PAPER
 
 USUAL = "cifar10"  # the prior where none is named, once one of that name is bundled
 LUMA = {  # weights of red, green and blue in grey
@@ -64,7 +65,8 @@ def colorize(
             fix="choose a prior of colour images, for instance one that recipes/cifar10.toml has trained",
         )
     settings = cli.settings(steps, levels, set_)
-    separator, rest = cli.method(method, budget, device, settings)
+    method = PAPER if method is None and budget is None else method  # samples: a mean of several is pale
+    separator, rest = cli.method(method, budget, device, settings, priors)
     facts = {
         "method": separator if isinstance(separator, str) else str(method),
         "method_sha256": cli.method_hash(method),

@@ -27,7 +27,7 @@ def count(
     An image holds the mean of its sources, an array their plain sum.
     """
     loaded = cli.priors(prior, 1, device)[0]
-    separator, settings = cli.method(method, None, device, cli.settings(None, None, set_))
+    separator, settings = cli.method(method, None, device, cli.settings(None, None, set_), [loaded])
     failed, found = 0, find(paths)
     for path in found:
         mean = path.suffix.lower() in IMAGES

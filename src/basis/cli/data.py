@@ -76,7 +76,7 @@ def evaluate(
     mixing = WeightedSum(problem.weights)
     priors = cli.priors(prior, mixing.sources, device, precision, compile_)
     settings = cli.settings(steps, levels, set_)
-    separator, rest = cli.method(method, budget, device, settings)
+    separator, rest = cli.method(method, budget, device, settings, priors)
     title = separator if isinstance(separator, str) else str(method)
     start = time.monotonic()
     run = stream(problem.mixture, priors, mixing, separator, seed=seed, samples=samples, batch_size=batch_size, **rest)

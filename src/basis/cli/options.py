@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -105,13 +105,15 @@ def check_device(device: str) -> None:
         raise UsageError(f"device '{device}' is not available here", fix="use --device cpu") from error
 
 
-def method(name: str | None, budget: int | None, device: str, settings: dict) -> tuple[str | Separator, dict]:
-    """Return the method that a name or a budget stands for, with its settings.
+def method(
+    name: str | None, budget: int | None, device: str, settings: dict, priors: Sequence[Prior]
+) -> tuple[str | Separator, dict]:
+    """Return the method that a name or a budget stands for, or that suits the priors, with its settings.
 
     For a folder it is the separator that the folder holds, which has taken them.
     """
     if name is None or not stored(name):
-        return resolve(name, settings, budget)
+        return resolve(name, settings, budget, priors)
     if budget is not None:
         raise UsageError("a budget chooses the method", fix="give --method or --budget, not both")
     return load_separator(name, device, **settings), {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
-from basis.presets import DEFAULT, PRESETS
+from basis.presets import PAPER, PRESETS
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, measured
 from basis.reproduction.fitted import PLACES, Fitted
 from basis.reproduction.job import RELEASED, RELEASED_GLOW, Job
@@ -65,7 +65,7 @@ class Table2(RowsExperiment):
         rows += [
             Row(f"Preset {name} (compact prior)", pairs(settings, method=method))
             for name, (method, settings) in PRESETS.items()
-            if name != DEFAULT  # the paper's, above
+            if name != PAPER  # the paper's, above
         ]
         known = {row.name for row in rows}
         names = dict.fromkeys(name.removesuffix("/split").removesuffix("/agnostic") for name in setup.methods)

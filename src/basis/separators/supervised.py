@@ -59,7 +59,7 @@ class Supervised(Learned):
         attention: Sequence[bool] | None = None,
         steps: int = 3_000,
         batch: int = 64,
-        learning_rate: float = 5e-3,
+        learning_rate: float = 1e-3,
         seed: int = 0,
     ) -> None:
         super().__init__(shape, kinds)
