@@ -134,7 +134,8 @@ class Run(Iterator[State]):
     Example:
         >>> import basis
         >>> mixture = torch.ones(1, 28, 28)
-        >>> run = basis.stream(mixture, basis.load_prior("mnist"), basis.WeightedSum([1, 1]), "basis", levels=2, steps=1)
+        >>> prior, mixing = basis.load_prior("mnist"), basis.WeightedSum([1, 1])
+        >>> run = basis.stream(mixture, prior, mixing, "basis", levels=2, steps=1)
         >>> [round(state.sigma, 2) for state in run]
         [1.0, 0.01]
         >>> run.result.sources.shape
