@@ -27,7 +27,7 @@ from basis.presets import resolve
 
 SAMPLES = 19  # the interval from the smallest to the largest covers 18 / 20
 DOUBT = 0.1  # least difference among truth and samples of a pixel in doubt
-TASTED = {  # name: method and settings
+METHODS = {  # name: method and settings
     "basis, the paper's text": ("basis", {}),
     "basis, released settings": ("basis", {"ratio": 0.7071, "delta": 3e-5, "stability": 2.0}),
     "sample, projection, 100 steps": ("sample", {"steps": 100, "bounded": True}),
@@ -81,7 +81,7 @@ def main() -> None:
     fast = basis.Accelerated(prior, args.precision)
     rows = []
     print(f"{'':46}{'covered':>9}{'± s.e.':>8}{'in doubt':>10}{'± s.e.':>8}{'dB':>7}{'seconds':>9}")
-    for name, (method, settings) in TASTED.items():
+    for name, (method, settings) in METHODS.items():
         if args.only not in name:
             continue
         start = time.monotonic()
