@@ -11,13 +11,13 @@ import argparse
 import json
 import math
 import statistics
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
 import torch
 import torch.nn.functional as F
-from step import MATRIX, SPAWN, cost, elsewhere, machine_facts, numbers, peak, resident, table
+from step import MATRIX, cost, elsewhere, machine_facts, numbers, peak, resident, table
+from turns import LibraryStep, take_turns
 
 import basis
 from basis.networks.unet import RESIDUAL, SILU_GAIN
@@ -115,21 +115,6 @@ class Plain:
         return torch.stack(moved, 1)
 
 
-class Ours:
-    """The same step by the library."""
-
-    def __init__(self, prior: basis.Prior, mixture: torch.Tensor, kind: str) -> None:
-        if "bf16" in kind:
-            prior = basis.Accelerated(prior, "bf16", compile="compiled" in kind)
-        mixing = basis.WeightedSum([1.0, 1.0])
-        self.posterior = basis.GaussianLikelihood(basis.Product([prior, prior]), mixing, mixture, 1.0)
-        self.sampler = basis.AnnealedLangevin(delta=DELTA, stability=math.inf)
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return self.sampler.step(x, SIGMA, 0.0, self.posterior, lambda: torch.randn_like(x))
-
-
 class Runner:
     """One configuration in a process of its own."""
 
@@ -139,7 +124,7 @@ class Runner:
         prior = basis.load_prior(source)
         assert isinstance(prior, EDM), "the plain network is that of an EDM prior"
         mixture = torch.rand(batch, *prior.shape)
-        self.step = Plain(prior, mixture) if kind == PLAIN else Ours(prior, mixture, kind)
+        self.step = Plain(prior, mixture) if kind == PLAIN else LibraryStep(prior, mixture, kind, 1.0, DELTA, SIGMA)
         self.x = torch.rand(batch, 2, *prior.shape)
         for _ in range(3):
             self.x = self.step(self.x)
@@ -153,26 +138,11 @@ class Runner:
         return (perf_counter() - begin) / steps, resident()
 
 
-_runner: list[Runner] = []
-
-
-def take(*configuration) -> tuple[float, float]:
-    if not _runner:
-        _runner.append(Runner(*configuration))
-    return _runner[0]()
-
-
 def measure(
     source: str, batch: int, kinds: list[str], threads: int, repetitions: int
 ) -> dict[str, tuple[float, float]]:
     """Return the median seconds of a step, and the memory, of each kind; the kinds take turns."""
-    pools = {kind: ProcessPoolExecutor(1, SPAWN) for kind in kinds}
-    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-    for _ in range(repetitions):
-        for kind, pool in pools.items():
-            found[kind].append(pool.submit(take, kind, source, batch, threads).result())
-    for pool in pools.values():
-        pool.shutdown()
+    found = take_turns(Runner, {kind: (kind, source, batch, threads) for kind in kinds}, repetitions)
     return {kind: (statistics.median(time for time, _ in runs), runs[-1][1]) for kind, runs in found.items()}
 
 

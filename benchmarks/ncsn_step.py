@@ -12,14 +12,13 @@ import json
 import math
 import statistics
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
 import torch
-from step import SPAWN, machine_facts, resident, table
+from step import machine_facts, resident, table
+from turns import LibraryStep, take_turns
 
-import basis
 from basis.priors.ncsn import NCSN
 
 SIZES = {"mnist": ((1, 28, 28), 64), "cifar10": ((3, 32, 32), 128)}  # as published
@@ -52,22 +51,6 @@ class Straightforward:
         return torch.stack(moved, 1)
 
 
-class Ours:
-    """The same step by the library."""
-
-    def __init__(self, prior: NCSN, mixture: torch.Tensor, kind: str) -> None:
-        prior = prior.eval().requires_grad_(False)
-        if "bf16" in kind:
-            prior = basis.Accelerated(prior, "bf16", compile="compiled" in kind)
-        mixing = basis.WeightedSum([1.0, 1.0])
-        self.posterior = basis.GaussianLikelihood(basis.Product([prior, prior]), mixing, mixture, math.sqrt(0.5))
-        self.sampler = basis.AnnealedLangevin(delta=DELTA, stability=math.inf)
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return self.sampler.step(x, SIGMA, 0.0, self.posterior, lambda: torch.randn_like(x))
-
-
 class Runner:
     """One configuration in a process of its own."""
 
@@ -78,7 +61,11 @@ class Runner:
         prior = NCSN(shape, width).to(device)
         self.device = device
         mixture = torch.rand(batch, *shape, device=device)
-        self.step = Straightforward(prior, mixture) if kind == KINDS[0] else Ours(prior, mixture, kind)
+        self.step = (
+            Straightforward(prior, mixture)
+            if kind == KINDS[0]
+            else LibraryStep(prior, mixture, kind, math.sqrt(0.5), DELTA, SIGMA)
+        )
         self.x = torch.rand(batch, 2, *shape, device=device)
         self()
 
@@ -89,15 +76,6 @@ class Runner:
         if self.device != "cpu":
             torch.cuda.synchronize(self.device)
         return perf_counter() - begin, resident()
-
-
-_runner: list[Runner] = []
-
-
-def take(*configuration) -> tuple[float, float]:
-    if not _runner:
-        _runner.append(Runner(*configuration))
-    return _runner[0]()
 
 
 def main() -> None:
@@ -112,13 +90,9 @@ def main() -> None:
     args = parser.parse_args()
     kinds = args.kinds.split(",")
     info = machine_facts(args.threads) | {"device": args.device, "size": args.size, "pairs": args.batch}
-    pools = {kind: ProcessPoolExecutor(1, SPAWN) for kind in kinds}
-    timings: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-    for _ in range(args.repetitions):
-        for kind, pool in pools.items():
-            timings[kind].append(pool.submit(take, kind, args.size, args.batch, args.threads, args.device).result())
-    for pool in pools.values():
-        pool.shutdown()
+    timings = take_turns(
+        Runner, {kind: (kind, args.size, args.batch, args.threads, args.device) for kind in kinds}, args.repetitions
+    )
     seconds = {kind: statistics.median(time for time, _ in runs) for kind, runs in timings.items()}
     rows = [
         {"": kind, "s/step": seconds[kind], "ratio": seconds[kinds[0]] / seconds[kind], "MiB": timings[kind][-1][1]}

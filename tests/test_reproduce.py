@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import multiprocessing
 import re
 import sys
 from dataclasses import replace
@@ -22,6 +23,7 @@ from basis.metrics._features import Extractor, extractor
 from basis.reproduction import job as jobs
 from basis.reproduction import plan as planning
 from basis.reproduction import store as storing
+from basis.reproduction import workers as working
 from basis.reproduction.experiment import EXPERIMENTS, measured
 from basis.reproduction.job import COLOUR, Job
 from basis.reproduction.plan import plan
@@ -52,6 +54,37 @@ class Sides(basis.Separator):
         x[:, 0, ..., x.shape[-1] // 2 :] = 0
         x[:, 1] = problem.mixture - x[:, 0]
         return separation(problem, x)
+'''
+RARE = """
+import time
+
+import basis
+import torch
+from basis.core.sampler import State
+from basis.core.separator import separation
+
+
+class Rare(basis.Separator):
+    def stream(self, problem, noise):
+        x = torch.zeros(len(problem.mixture), *problem.prior.shape)
+        for step in range(50, 1001, 50):
+            yield State(x, sigma=0.0, level=1, levels=1, step=step, steps=1000)
+        return separation(problem, x)
+"""
+DEADLY = '''
+import multiprocessing
+import os
+
+import basis
+
+
+class Deadly(basis.Average):
+    """The average, but in no process that another one has started."""
+
+    def stream(self, problem, noise):
+        if multiprocessing.parent_process():
+            os._exit(1)
+        return super().stream(problem, noise)
 '''
 NEW = '''
 """An experiment in one file."""
@@ -289,6 +322,59 @@ def test_the_plan_counts_what_is_left(tmp_path, monkeypatch):
     assert (first.mixtures, first.left) == (10, 8)
     assert first.evaluations == 8 * 2 * 6  # mixtures, sources, steps
     assert first.seconds == pytest.approx(8 * 6 / 4)  # one tick of the clock a step of four mixtures
+
+
+def test_the_plan_knows_methods_that_show_every_fiftieth_step(tmp_path, monkeypatch):
+    (tmp_path / "rare.py").write_text(RARE)
+    clock = iter(range(1000))
+    monkeypatch.setattr(planning.time, "monotonic", lambda: next(clock))
+    store = Store(tmp_path, Setup(batch_size=4))
+    (found,) = plan(store, [(replace(AVERAGE, method=str(tmp_path / "rare.py")), 8)])
+    assert found.seconds == pytest.approx(8 * 20 / 4)  # a tick a state: 20 states of 50 steps for four mixtures
+
+
+# Several processes
+
+
+def test_workers_find_what_one_process_finds(separated, tmp_path):
+    blind, lost = replace(AVERAGE, method="blind"), replace(AVERAGE, method=str(tmp_path / "lost.py"))
+    wanted = [(AVERAGE, 5), (blind, 3), (AVERAGE, 4), (lost, 2)]
+    alone, together = (Store(tmp_path / name, Setup(batch_size=2)) for name in ("alone", "together"))
+    for job in (AVERAGE, blind):
+        list(alone.compute(job, 5 if job is AVERAGE else 3))
+    separated.clear()
+    *_, last = working.compute(together, wanted, workers=2)
+    assert not separated  # here, that is
+    assert (last.done, last.total) == (500, 600)  # six parts, one of which cannot be done
+    for job, n in ((AVERAGE, 5), (blind, 3)):
+        assert not together.missing(job, n)
+        assert torch.equal(together.figures(job, n, "psnr"), alone.figures(job, n, "psnr"))
+        assert torch.equal(together.first(job, n), alone.first(job, n))
+    assert "lost.py" in together.setup.lacking(lost)
+    assert list(working.compute(together, wanted[:3], workers=2)) == []
+
+
+def test_workers_that_are_stopped_end(tmp_path):
+    (tmp_path / "rare.py").write_text(RARE.replace("yield", "time.sleep(5); yield"))
+    store = Store(tmp_path / "out", Setup(batch_size=1))
+    run = working.compute(store, [(replace(AVERAGE, method=str(tmp_path / "rare.py")), 20)], workers=2)
+    before = set(multiprocessing.active_children())
+    next(run)
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    run.close()
+    for worker in workers:
+        worker.join(10)
+        assert not worker.is_alive()
+
+
+def test_a_worker_that_dies_leaves_its_work_to_others(tiny, tmp_path):
+    file = tmp_path / "deadly.py"
+    file.write_text(DEADLY)
+    out = finish(reproduce([tiny], Setup(n=3, methods={"Sides": str(file)}), tmp_path / "out", workers=2))
+    figures = {cell.row: cell.measured for cell in out.outcomes[tiny].cells}
+    assert figures["Average"] is not None
+    assert figures["Sides"] is not None
 
 
 # Reports

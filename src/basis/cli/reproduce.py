@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from tqdm import tqdm
 
@@ -18,6 +19,8 @@ from basis.reproduction.report import number
 from basis.reproduction.run import Reproduction, choose, costs
 from basis.reproduction.run import reproduce as run
 from basis.reproduction.setup import PRIORS, Setup
+
+LONG = 60  # seconds of work from which several processes are worth starting
 
 
 def reproduce(
@@ -42,6 +45,10 @@ def reproduce(
     only: Annotated[list[str] | None, typer.Option("--only", metavar="ROW", help="Measure this row alone.")] = None,
     more: Annotated[bool, typer.Option("--more", help="Also the rows that are left out for their cost.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help="Processes at once; on a CPU one a core by default, where it takes long."),
+    ] = None,
     batch_size: cli.BatchOption = 50,
     data_dir: cli.DataDirOption = None,
 ) -> None:
@@ -69,11 +76,15 @@ def reproduce(
     chosen = choose(names)
     if features != "inception":  # a name that is wrong should be said at once; a row says that Inception is missing
         setup.extractor()
-    _tell(costs(chosen, setup, out))
+    expected = costs(chosen, setup, out)
+    _tell(expected)
     if plan:
         return
+    if workers is None:
+        long = device == "cpu" and sum(cost.seconds for cost in expected) > LONG
+        workers = torch.get_num_threads() if long else 1
     try:
-        found = _follow(chosen, setup, out)
+        found = _follow(chosen, setup, out, workers)
     except KeyboardInterrupt:
         cli.complain(f"stopped; finished mixtures are in {out}, and the same command goes on from there")
         raise typer.Exit(130) from None
@@ -108,9 +119,9 @@ def _tell(found: list[Cost]) -> None:
     typer.echo(f"in all {evaluations:,} evaluations, {in_words(total)}, besides what is measured of the separations")
 
 
-def _follow(names: list[str], setup: Setup, out: Path) -> Reproduction:
+def _follow(names: list[str], setup: Setup, out: Path, workers: int) -> Reproduction:
     """Run behind a progress bar."""
-    steps, title = run(names, setup, out), ""
+    steps, title = run(names, setup, out, workers), ""
     with tqdm(unit="step", dynamic_ncols=True, leave=False, smoothing=0.05, disable=None) as bar:
         while True:
             try:

@@ -42,12 +42,8 @@ def plan(store: Store, wanted: Sequence[tuple[Job, int]]) -> list[Cost]:
         store: where finished mixtures lie.
         wanted: jobs with their numbers of mixtures.
     """
-    merged: dict[str, tuple[Job, int]] = {}
-    for job, n in wanted:
-        key = str(store.place(job))
-        merged[key] = (job, max(n, merged[key][1] if key in merged else 0))
     found = []
-    for job, n in merged.values():
+    for job, n in store.once(wanted):
         try:
             found.append(cost(store, job, n))
         except BasisError as error:  # the report says so
@@ -72,12 +68,12 @@ def cost(store: Store, job: Job, n: int) -> Cost:
         samples=job.samples,
         index=todo[0],
     )
-    times, steps, rows = [time.monotonic()], 0, 0
+    marks, steps, rows = [(0, time.monotonic())], 0, 0
     for state in islice(run, PROBE):
-        times.append(time.monotonic())
+        marks.append((state.step, time.monotonic()))  # some show every fiftieth step
         steps, rows = state.steps, len(state.x)  # several rows a mixture where it draws several samples at once
-    warm = times[1:] if len(times) > 2 else times
-    each = (warm[-1] - warm[0]) / max(len(warm) - 1, 1) / len(todo[0])
+    (first, begin), (last, end) = marks[1 if len(marks) > 2 else 0], marks[-1]
+    each = (end - begin) / max(last - first, 1) / len(todo[0])
     images = 0 if job.prior == FLAT else job.images * rows // len(todo[0])
     return Cost(job, n, left, left * steps * images, left * steps * each)
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from basis.core.checkpoint import write_atomically
-from basis.core.errors import BasisError, DataError, unknown
+from basis.core.errors import BasisError, DataError, UsageError, unknown
 from basis.files.write import check_writable, versions
 from basis.reproduction.drawing import render
 from basis.reproduction.experiment import EXPERIMENTS, Cell, Experiment, Outcome
@@ -25,6 +25,7 @@ from basis.reproduction.plan import Cost, plan
 from basis.reproduction.report import Section, Shot, page
 from basis.reproduction.setup import Setup
 from basis.reproduction.store import Progress, Store
+from basis.reproduction.workers import compute
 
 PARTS, FIGURES = "parts", "figures"
 RESULTS, TABLE, REPORT = "results.json", "results.csv", "report.html"
@@ -59,7 +60,9 @@ def costs(names: Sequence[str], setup: Setup, out: str | Path) -> list[Cost]:
     return plan(store, [entry for name in choose(names) for entry in _make(name).jobs(setup)])
 
 
-def reproduce(names: Sequence[str], setup: Setup, out: str | Path) -> Generator[Progress, None, Reproduction]:
+def reproduce(
+    names: Sequence[str], setup: Setup, out: str | Path, workers: int = 1
+) -> Generator[Progress, None, Reproduction]:
     """Measure tables and draw figures of the paper; yield the progress, and write what was found.
 
     Args:
@@ -67,9 +70,11 @@ def reproduce(names: Sequence[str], setup: Setup, out: str | Path) -> Generator[
         setup: the request.
         out: folder. `parts/` in it keeps finished mixtures for the next run, `results.json`, `results.csv`,
             `figures/*.{png,pdf}` and `report.html` are written anew after each table or figure.
+        workers: processes that separate at once, sharing the cores; with several, all that the tables and figures need
+            is separated first.
 
     Raises:
-        UsageError: no such table or figure; the folder cannot be written.
+        UsageError: no such table or figure; the folder cannot be written; workers below 1.
 
     Example:
         >>> import tempfile
@@ -79,6 +84,10 @@ def reproduce(names: Sequence[str], setup: Setup, out: str | Path) -> Generator[
     out, chosen, start = Path(out), choose(names), time.monotonic()
     check_writable(out)
     store = Store(out / PARTS, setup)
+    if workers < 1:
+        raise UsageError(f"expected at least 1 worker, got {workers}")
+    if workers > 1:
+        yield from compute(store, [entry for name in chosen for entry in _make(name).jobs(setup)], workers)
     outcomes: dict[str, Outcome] = {}
     sections: list[Section] = []
     for name in chosen:

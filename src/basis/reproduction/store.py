@@ -8,7 +8,7 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from basis.api import stream
 from basis.core.checkpoint import write_atomically
 from basis.core.errors import DataError
 from basis.core.metric import align, reorder
+from basis.core.sampler import State
 from basis.core.separator import Separation
 from basis.evaluation import digit_labels, figures
 from basis.mixtures import Mixtures
@@ -86,24 +87,36 @@ class Store:
                 found.append(range(part[0], part[-1] + 1))
         return found
 
+    def once(self, wanted: Sequence[tuple[Job, int]]) -> list[tuple[Job, int]]:
+        """Return each job once, with the largest number of mixtures that is wanted of it."""
+        merged: dict[Path, tuple[Job, int]] = {}
+        for job, n in wanted:
+            place = self.place(job)
+            merged[place] = (job, max(n, merged[place][1] if place in merged else 0))
+        return list(merged.values())
+
     def compute(self, job: Job, n: int, title: str = "") -> Iterator[Progress]:
         """Separate the mixtures below n that are not there yet, part by part, and yield the progress."""
         todo = self.missing(job, n)
         for number, part in enumerate(todo):
-            drawn, start = job.draw(self.setup.data(job.data), self.setup.seed, part), time.monotonic()
-            run = stream(
-                drawn.mixture.to(self.setup.device),
-                self.setup.prior(job),
-                job.mixing,
-                self.setup.method(job),
-                seed=self.setup.seed,
-                samples=job.samples,
-                index=part,
-            )
-            for state in run:
+            for state in self.separate(job, part):
                 yield Progress(title or job.where, number * state.steps + state.step, len(todo) * state.steps)
-            arrays = measure(job, run.result, drawn)
-            self._write(job, part, {**arrays, "seconds": np.float64(time.monotonic() - start)})
+
+    def separate(self, job: Job, part: range) -> Iterator[State]:
+        """Separate the mixtures of these numbers, yielding the states, and keep what is found."""
+        drawn, start = job.draw(self.setup.data(job.data), self.setup.seed, part), time.monotonic()
+        run = stream(
+            drawn.mixture.to(self.setup.device),
+            self.setup.prior(job),
+            job.mixing,
+            self.setup.method(job),
+            seed=self.setup.seed,
+            samples=job.samples,
+            index=part,
+        )
+        yield from run
+        arrays = measure(job, run.result, drawn)
+        self._write(job, part, {**arrays, "seconds": np.float64(time.monotonic() - start)})
 
     def _write(self, job: Job, part: range, arrays: dict) -> None:
         place, buffer = self.place(job), io.BytesIO()
