@@ -143,6 +143,13 @@ def test_presets(images, counted, edm):
     assert torch.equal(paper.samples, basis.separate(images, edm, SUM, basis.BASIS(levels=2, steps=2)).samples)
 
 
+@pytest.mark.parametrize("way", [{"method": "fast"}, {"budget": 40}, {"budget": 220}, {"method": "quality"}], ids=str)
+def test_presets_widen_with_the_data(way, images, edm):
+    """Grey values from 0 to 255 are separated as the same images in [0, 1] are."""
+    wide = basis.separate(255 * images, basis.Rescaled(edm, 1 / 255), SUM, **way)
+    torch.testing.assert_close(wide.sources / 255, basis.separate(images, edm, SUM, **way).sources, rtol=0, atol=1e-3)
+
+
 def test_what_is_done_where_no_method_is_named(edm, images):
     few = {"steps": 2}
     best = basis.separate(images, edm, SUM, "quality", **few)

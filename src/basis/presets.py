@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from basis.core.errors import UsageError, unknown
+from basis.core.modes import SAME
 from basis.core.prior import Prior
 from basis.core.separator import SEPARATORS, Separator
 
@@ -12,12 +13,16 @@ PAPER, BEST = "paper", "quality"
 """What `separate` does where neither a method nor a budget is named, see `preferred`."""
 
 CHAIN = {"bounded": True, "sigma_max": 1.0, "share": 0.9}
-"""What all but the paper's settings have in common; tuned on validation pairs of MNIST, see benchmarks/README.md."""
+CHAINS = {"sigma_max": 1.0, "sigma_min": 0.01, "refine_sigma": 0.6, "prune_sigma": 0.35, "same": SAME}
+"""What single chains and searches have in common; tuned on validation pairs of MNIST, see benchmarks/README.md."""
+
+IN_WIDTHS = ("sigma_max", "sigma_min", "refine_sigma", "prune_sigma", "same")
+"""Settings that presets and budgets give in units of the width of the data's range, which is 1 for images in [0, 1]."""
 
 PRESETS: dict[str, tuple[str, dict]] = {
     "paper": ("basis", {}),
     "fast": ("sample", {**CHAIN, "steps": 20, "sigma_min": 0.03, "rho": 1.0}),
-    "quality": ("search", {"candidates": 10, "batch": 2, "agree": 2, "steps": 90}),
+    "quality": ("search", {**CHAINS, "candidates": 10, "batch": 2, "agree": 2, "steps": 90}),
 }
 SUMMARIES = {
     "paper": "Exactly the paper: annealed Langevin dynamics, 1,001 evaluations a source.",
@@ -44,7 +49,7 @@ def within(budget: int) -> tuple[str, dict]:
         return "sample", {**CHAIN, "steps": budget, "sigma_min": 0.03, "rho": rho}
     candidates = max(2, round(budget / 96))
     steps = budget // candidates - RANKING
-    return "search", {"candidates": candidates, "batch": candidates, "steps": steps}
+    return "search", {**CHAINS, "candidates": candidates, "batch": candidates, "steps": steps}
 
 
 def preferred(priors: Sequence[Prior]) -> str:
@@ -70,7 +75,8 @@ def resolve(
         method: name of a preset or of a separator, or a separator; None for what is `preferred`, or with a budget.
         settings: settings of the method, which take precedence over those of the preset.
         budget: evaluations of the prior that may be spent for each source, everything included, see `within`.
-        priors: what sources look like, which the preferred preset depends on.
+        priors: what sources look like, on which the preferred preset depends, and the noise levels: those of presets
+            and budgets are for data in [0, 1], and widen with the priors' support. The preset "paper" stays as it is.
 
     Raises:
         UsageError: a budget beside a method, or below 1; a name that is neither a preset's nor a method's.
@@ -85,13 +91,19 @@ def resolve(
         if method is not None:
             raise UsageError("a budget chooses the method", fix="give a method or a budget, not both")
         method, preset = within(budget)
-        return method, {**preset, **settings}
+        return method, {**_widened(preset, priors), **settings}
     method = preferred(priors) if method is None else method
     if not isinstance(method, str):
         return method, settings
     if method in PRESETS:
         method, preset = PRESETS[method]
-        return method, {**preset, **settings}
+        return method, {**_widened(preset, priors), **settings}
     if method not in (names := SEPARATORS.names()):
         raise unknown("method", method, [*PRESETS, *names])
     return method, settings
+
+
+def _widened(preset: dict, priors: Sequence[Prior]) -> dict:
+    """Return a preset's settings in units of the data."""
+    width = max((prior.support[1] - prior.support[0] for prior in priors if prior.support), default=1.0)
+    return {name: value * width if name in IN_WIDTHS else value for name, value in preset.items()}

@@ -14,7 +14,7 @@ from basis.core.prior import DensityPrior, Product
 from basis.core.schedule import geometric, nearest
 
 SIGMA = 0.01  # the paper's smallest noise level, for priors that know any
-LEVELS = geometric(1.0, 0.05, 6)  # noise levels of the denoising rank
+LEVELS = geometric(1.0, 0.05, 6)  # noise levels of the denoising rank, in widths of the data's range
 DRAWS = 4  # at each of them
 FLOW_STEPS, FLOW_END = 16, 10.0  # steps of the flow rank, and its largest noise level
 SHARP = 0.05  # its noise level: the smallest of the denoising rank's
@@ -34,7 +34,8 @@ def likelihood(prior: Product, x: Tensor, sigma: float | None = None) -> Tensor:
 def denoising(prior: Product, x: Tensor, sigma: float | None = None, draws: int = DRAWS) -> Tensor:
     """Return how well the prior denoises each stack of sources x (N, K, *S), in nats up to a constant, (N,).
 
-    ``-Δ Σ_σ Σ_k E_ε ‖D(x_k + σ ε, σ) - x_k‖² / σ²`` over six geometric levels σ from 1 to 0.05, Δ the step of ln σ.
+    ``-Δ Σ_σ Σ_k E_ε ‖D(x_k + σ ε, σ) - x_k‖² / σ²`` over six geometric levels σ from 1 to 0.05 times the width of the
+    prior's support (of 1, where it has none), Δ the step of ln σ.
     With an exact denoiser this integral over all ln σ is log p(x) + constant (Kong et al. 2023, "Information-theoretic
     diffusion"): here for differences between images that show at these levels. Of four draws of ε, the same for every
     stack and every source, so that differences are less noisy than scores, and a stack's score does not depend on
@@ -46,7 +47,8 @@ def denoising(prior: Product, x: Tensor, sigma: float | None = None, draws: int 
         sigma: not used, see `likelihood`.
         draws: of ε at each level.
     """
-    sigmas = nearest(LEVELS, prior.levels).tolist()
+    low, high = prior.support or (0.0, 1.0)
+    sigmas = nearest((high - low) * LEVELS, prior.levels).tolist()
     step = math.log(LEVELS[0] / LEVELS[-1]) / max(len(sigmas) - 1, 1)
     # (1, 1, *S) each: one stream a draw.
     noise = Noise(prior.shape[1:], 0, range(draws), device=x.device).normal()[:, None, None]
