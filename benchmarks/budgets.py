@@ -1,4 +1,4 @@
-"""PSNR against evaluations: the presets and budgets on pairs of a data set, as a table, as JSON, and as a plot."""
+"""PSNR against evaluations: every method at several budgets on pairs of a data set, as table, JSON and plot."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ import torch
 import basis
 from basis import mixtures as mix
 from basis.core.dataset import DATASETS
+from basis.core.learned import load_separator
 from basis.core.prior import Prior
 from basis.core.separator import Separator, choose
 from basis.evaluation import evaluate
@@ -21,18 +23,30 @@ from basis.files.write import versions
 from basis.presets import resolve
 
 BATCH = 48
+FAMILIES: dict[str, Callable[[int], tuple]] = {  # method and settings for a number of evaluations a source
+    "budget": lambda n: resolve(None, {}, n),
+    "basis": lambda n: ("basis", {"steps": n // 10}),  # the paper's ten levels
+    "sample": lambda n: ("sample", {"steps": n}),
+    "moment_matching": lambda n: ("sample", {"posterior": "moment_matching", "steps": n // 4}),  # with three VJPs each
+}
 
 
 class Counted(Prior):
-    """A prior that counts the examples that it is asked about."""
+    """A prior that counts the examples that it is asked about, and those that gradients go back through."""
 
     def __init__(self, prior: Prior) -> None:
         super().__init__(prior.shape, prior.support, prior.levels)
         self.prior, self.count = prior, 0
 
     def score(self, x: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
-        self.count += len(x)
-        return self.prior.score(x, sigma)
+        self._add(len(x))
+        score = self.prior.score(x, sigma)
+        if score.requires_grad:
+            score.register_hook(lambda gradient: self._add(len(gradient)))
+        return score
+
+    def _add(self, examples: int) -> None:
+        self.count += examples
 
 
 def measure(separator: str | Separator, problem: mix.Mixtures, prior: Prior, seed: int) -> dict:
@@ -51,8 +65,19 @@ def measure(separator: str | Separator, problem: mix.Mixtures, prior: Prior, see
     }
 
 
+def way(family: str, evaluations: int) -> Separator | None:
+    """Return a method that spends so many evaluations a source, None where it cannot spend as few."""
+    method, settings = FAMILIES[family](evaluations)
+    return choose(method, settings) if settings["steps"] else None
+
+
+def single(name: str) -> Separator:
+    """Return the method of a preset's name, or the one in a folder that `basis fit` wrote."""
+    return load_separator(name) if Path(name).is_dir() else choose(*resolve(name, {}))
+
+
 def plot(rows: list[dict], path: Path) -> None:
-    """Draw PSNR against evaluations, where matplotlib is installed."""
+    """Draw PSNR against evaluations, where matplotlib is installed: a line a family; dashed, what asks no prior."""
     try:
         import matplotlib
 
@@ -61,25 +86,27 @@ def plot(rows: list[dict], path: Path) -> None:
     except ImportError:
         print("no plot: matplotlib is not installed")
         return
-    figure, axes = plt.subplots(figsize=(6, 4))
-    budgets = [row for row in rows if row["name"].startswith("budget")]
-    for some, style in ((budgets, "o-"), ([row for row in rows if row not in budgets], "s")):
+    figure, axes = plt.subplots(figsize=(7, 4.5))
+    for family in dict.fromkeys(row["family"] for row in rows):
+        some = [row for row in rows if row["family"] == family]
         x, y, error = ([row[key] for row in some] for key in ("evaluations", "psnr_mean", "psnr_standard_error"))
-        if some:
-            axes.errorbar(x, y, [bar or 0 for bar in error], fmt=style, capsize=3)
-    for row in rows:
-        if row not in budgets:
-            axes.annotate(f" {row['name']}", (row["evaluations"], row["psnr_mean"]))
+        if not any(x):
+            axes.axhline(y[0], linestyle="--", color="grey", linewidth=1)
+            axes.annotate(Path(family).name, (1, y[0]), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        else:
+            axes.errorbar(x, y, [bar or 0 for bar in error], fmt="o-" if len(x) > 1 else "s", capsize=3, label=family)
     axes.set(xscale="log", xlabel="evaluations of the prior, a source", ylabel="PSNR / dB (mean ± s.e.)")
+    axes.legend()
     axes.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, dpi=150)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--budgets", default="20,50,100,300,1000", help="evaluations a source")
-    parser.add_argument("--methods", default="fast,quality,paper", help="presets or methods beside them")
+    parser.add_argument("--families", default=",".join(FAMILIES), help="methods that are given each of these budgets")
+    parser.add_argument("--methods", default="fast,quality", help="presets, methods or fitted folders beside them")
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--split", default="validation", help="validation for tuning, test for final figures")
     parser.add_argument("--prior", default="mnist")
@@ -96,16 +123,17 @@ def main() -> None:
     problem = mix.draw_mixtures(data, options.split, "agnostic", options.sources, options.n, options.seed)
     prior = basis.Accelerated(basis.load_prior(options.prior, options.device), options.precision)
     budgets = [int(entry) for entry in options.budgets.split(",") if entry]
-    ways = {name: choose(*resolve(name, {})) for name in options.methods.split(",") if name}
-    ways |= {f"budget {n}": choose(*resolve(None, {}, n)) for n in budgets}
+    ways = [(name, name, single(name)) for name in options.methods.split(",") if name]
+    families = [name for name in options.families.split(",") if name]
+    ways += [(name, f"{name} {n}", found) for name in families for n in budgets if (found := way(name, n))]
     setup = {key: str(value) for key, value in vars(options).items()}
     rows: list[dict] = []
-    print(f"{'':14}{'evaluations':>12}{'at most':>9}{'mean dB':>9}{'± s.e.':>8}{'median':>8}{'seconds':>9}")
-    for name, separator in ways.items():
-        row = {"name": name, **measure(separator, problem, prior, options.seed)}
+    print(f"{'':28}{'evaluations':>12}{'at most':>9}{'mean dB':>9}{'± s.e.':>8}{'median':>8}{'seconds':>9}")
+    for family, name, separator in ways:
+        row = {"family": family, "name": name, **measure(separator, problem, prior, options.seed)}
         rows.append(row)
         print(
-            f"{name:14}{row['evaluations']:12.0f}{row['evaluations_most']:9.0f}{row['psnr_mean']:9.2f}"
+            f"{name[-27:]:28}{row['evaluations']:12.0f}{row['evaluations_most']:9.0f}{row['psnr_mean']:9.2f}"
             f"{row['psnr_standard_error'] or 0:8.2f}{row['psnr_median']:8.2f}{row['seconds']:9.0f}",
             flush=True,
         )

@@ -20,6 +20,7 @@ from step import MATRIX, cost, elsewhere, machine_facts, numbers, peak, resident
 from turns import LibraryStep, take_turns
 
 import basis
+from basis.networks.by_level import ByLevel
 from basis.networks.unet import RESIDUAL, SILU_GAIN
 from basis.priors.edm import EDM
 
@@ -34,7 +35,8 @@ class PlainNetwork:
     """The U-Net of `basis.networks.unet` as one would write it down, with its weights in NCHW."""
 
     def __init__(self, prior: EDM) -> None:
-        self.prior, network = prior, prior.network
+        network = prior.network.networks[0] if isinstance(prior.network, ByLevel) else prior.network  # that of SIGMA
+        self.prior, self.heads = prior, network.down[-1][0].attention.heads
         self.margin, self.patch, self.depth = network.margin, network.patch, len(network.down)
         self.blocks = [len(stage) for stage in network.down]
         self.w = {key: value.contiguous().requires_grad_() for key, value in network.state_dict().items()}
@@ -80,8 +82,7 @@ class PlainNetwork:
 
     def attention(self, name: str, x: torch.Tensor) -> torch.Tensor:
         b, c, h, w = x.shape
-        heads = self.prior.network.down[-1][0].attention.heads
-        qkv = self.conv(f"{name}.qkv", x).reshape(b, 3, heads, c // heads, h * w)
+        qkv = self.conv(f"{name}.qkv", x).reshape(b, 3, self.heads, c // self.heads, h * w)
         q, k, v = (qkv * torch.rsqrt(qkv.square().mean(3, keepdim=True) + 1e-4)).unbind(1)
         similarity = torch.softmax(k.transpose(-1, -2) @ q / math.sqrt(q.shape[-2]), -2)
         return blend(x, self.conv(f"{name}.out", (v @ similarity).reshape(b, c, h, w)), RESIDUAL)
