@@ -71,7 +71,7 @@ def reproduce(
         out: folder. `parts/` in it keeps finished mixtures for the next run, `results.json`, `results.csv`,
             `figures/*.{png,pdf}` and `report.html` are written anew after each table or figure.
         workers: processes that separate at once, sharing the cores; with several, all that the tables and figures need
-            is separated first.
+            is separated first, and a script that calls this needs ``if __name__ == "__main__":``.
 
     Raises:
         UsageError: no such table or figure; the folder cannot be written; workers below 1.
