@@ -354,6 +354,11 @@ def test_workers_find_what_one_process_finds(separated, tmp_path):
     assert list(working.compute(together, wanted[:3], workers=2)) == []
 
 
+def test_at_least_one_worker(tmp_path):
+    with pytest.raises(basis.UsageError, match="at least 1 worker, got 0"):
+        finish(reproduce(["table1"], Setup(n=1), tmp_path, workers=0))
+
+
 def test_workers_that_are_stopped_end(tmp_path):
     (tmp_path / "rare.py").write_text(RARE.replace("yield", "time.sleep(5); yield"))
     store = Store(tmp_path / "out", Setup(batch_size=1))
