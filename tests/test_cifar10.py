@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import basis
-from basis.core.dataset import SPLITS
+from basis.core.dataset import SPLITS, open_dataset
 from basis.datasets import cifar10
 from basis.datasets.cifar10 import CIFAR10, FOLDER, RECORD, TRAIN
 
@@ -44,6 +45,17 @@ def test_images_stand_upright_in_their_colours(real):
     image = real["test"][0][1].float()
     assert image.shape == (3, 32, 32)
     assert image[:, :6].mean() > image[:, 18:24].mean()
+
+
+def test_animals_and_machines(real):
+    root = os.environ["BASIS_DATA"]
+    images, labels = real["test"]
+    for part, group in zip(("animals", "machines"), CIFAR10.groups, strict=True):
+        some, of = open_dataset(f"cifar10:{part}", root).images("test")
+        assert set(of.tolist()) == set(group)
+        assert torch.equal(some, images[torch.isin(labels, torch.tensor(group))])
+    with pytest.raises(basis.UsageError, match="unknown part of CIFAR-10 'plants'"):
+        open_dataset("cifar10:plants", root)
 
 
 @pytest.fixture

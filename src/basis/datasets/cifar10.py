@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from basis.core.dataset import Dataset, missing
-from basis.core.errors import DataError
+from basis.core.errors import DataError, unknown
 from basis.datasets._plain_pickle import plain
 
 HELD_OUT = 5_000  # last images of the published training set
@@ -18,6 +18,7 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of the archive, as published
 RECORD = 1 + 3 * 32 * 32  # bytes: a label, then red, green and blue planes
 IMAGES = 10_000  # of each file
+PARTS = ["animals", "machines"]  # the groups below
 TRAIN = [f"data_batch_{i}.bin" for i in range(1, 6)]
 
 
@@ -29,11 +30,28 @@ class CIFAR10(Dataset):
     python version, `data_batch_{1…5}` and `test_batch`, in the root or its `cifar-10-batches-py/`; the latter are
     pickles, of which a restricted reader takes arrays of bytes and plain containers only. Downloads the binary version
     where both are missing and the network allows.
+
+    Args:
+        root: folder of the published files; by default the folder named by BASIS_DATA.
+        part: "animals" or "machines", for the images of these classes alone, "cifar10:machines"; all by default.
     """
 
     groups = ((2, 3, 4, 5, 6, 7), (0, 1, 8, 9))  # animals, machines
 
+    def __init__(self, root: str | Path | None = None, part: str | None = None) -> None:
+        super().__init__(root)
+        if part is not None and part not in PARTS:
+            raise unknown("part of CIFAR-10", str(part), PARTS)
+        self.part = part
+
     def load(self, split: str) -> tuple[Tensor, Tensor]:
+        images, labels = self._all(split)
+        if self.part is None:
+            return images, labels
+        chosen = torch.isin(labels, torch.tensor(self.groups[PARTS.index(self.part)]))
+        return images[chosen], labels[chosen]
+
+    def _all(self, split: str) -> tuple[Tensor, Tensor]:
         folder, ending = self._find() or (self._download(), ".bin")
         names = ["test_batch.bin"] if split == "test" else TRAIN
         read = self._read if ending else self._unpickle

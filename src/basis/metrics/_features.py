@@ -18,6 +18,7 @@ from basis.core.checkpoint import CARD, HEADER, PRETRAINED, WEIGHTS, sha256_of, 
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.metric import SetMetric
 from basis.networks.digit_classifier import DigitClassifier
+from basis.networks.picture_classifier import PictureClassifier
 
 FOLDER = PRETRAINED / "extractors"
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
@@ -26,6 +27,8 @@ INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb91
 BATCH = 100  # images at a time
 
 Answer = tuple[Tensor, Tensor | None]
+Classifier = DigitClassifier | PictureClassifier
+CLASSIFIERS: dict[str, type[Classifier]] = {"mnist-digits": DigitClassifier, "cifar10-classes": PictureClassifier}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +85,8 @@ def extractor(source: str | Path | Extractor = "inception", device: str = "cpu")
 
     Args:
         source: "inception" (the network of the published figures: 3×H×W images in 8 bits, 2,048 features), a bundled
-            one ("mnist-digits": 1×28×28), or a TorchScript file whose module takes images in [0, 1], (N, C, H, W), and
-            returns features, (N, D), or a tuple of features and class logits.
+            one ("mnist-digits": 1×28×28; "cifar10-classes": 3×32×32), or a TorchScript file whose module takes images
+            in [0, 1], (N, C, H, W), and returns features, (N, D), or a tuple of features and class logits.
         device: where to compute.
 
     Raises:
@@ -114,18 +117,18 @@ def bundled() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{WEIGHTS}"))
 
 
-def load_classifier(name: str = "mnist-digits", device: str = "cpu") -> DigitClassifier:
-    """Return a bundled digit classifier in evaluation mode."""
+def load_classifier(name: str = "mnist-digits", device: str = "cpu") -> Classifier:
+    """Return a bundled classifier in evaluation mode."""
     path = FOLDER / name / WEIGHTS
     with safetensors.safe_open(path, "pt") as file:
         arguments = json.loads(file.metadata()[HEADER])
-    network = DigitClassifier(**arguments)
+    network = CLASSIFIERS[name](**arguments)
     network.load_state_dict(load_file(path))
     return network.eval().requires_grad_(False).to(device)
 
 
 def save_extractor(network: nn.Module, arguments: dict, folder: Path, card: dict) -> None:
-    """Write a digit classifier with its card; the hash of the weights is added."""
+    """Write a classifier with its card; the hash of the weights is added."""
     content = save({k: v.contiguous() for k, v in network.state_dict().items()}, {HEADER: json.dumps(arguments)})
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS, content)
@@ -186,6 +189,6 @@ def _torchscript(path: Path, device: str) -> Extractor:
     return Extractor(path.name, sha256_of(path), call)
 
 
-def _both(network: DigitClassifier, x: Tensor) -> Answer:
+def _both(network: Classifier, x: Tensor) -> Answer:
     features = network.features(x)
     return features, network.head(features)
