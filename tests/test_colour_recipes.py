@@ -17,7 +17,7 @@ from basis.training.recipe import read_recipe
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST = 25e6  # bytes
 DATA = os.environ.get("BASIS_DATA")
-NAMES = {"cifar10": "cifar-10-batches-bin", "church": "church-like"}
+NAMES = {"cifar10": "cifar-10-batches-bin", "cifar10-compact": "cifar-10-batches-bin", "church": "church-like"}
 
 
 @pytest.mark.parametrize("name", NAMES)
