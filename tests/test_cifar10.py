@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import basis
 from basis.core.dataset import SPLITS, open_dataset
@@ -54,6 +55,10 @@ def test_animals_and_machines(real):
         some, of = open_dataset(f"cifar10:{part}", root).images("test")
         assert set(of.tolist()) == set(group)
         assert torch.equal(some, images[torch.isin(labels, torch.tensor(group))])
+    large = open_dataset("cifar10:machines,size=64", root).images("test")[0]
+    assert large.shape == (4000, 3, 64, 64)
+    small = F.avg_pool2d(large[:50].float(), 2)
+    assert (small - some[:50]).abs().mean() < 4  # the same pictures
     with pytest.raises(basis.UsageError, match="unknown part of CIFAR-10 'plants'"):
         open_dataset("cifar10:plants", root)
 

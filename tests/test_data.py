@@ -16,8 +16,10 @@ import pytest
 import torch
 
 import basis
-from basis.core.dataset import DATASETS, SPLITS, Dataset
+from basis.core.dataset import DATASETS, SPLITS, Dataset, open_dataset
 from basis.datasets import mnist
+from basis.datasets.cifar10 import CIFAR10
+from basis.datasets.lsun import LSUN
 from basis.datasets.mnist import MNIST
 from basis.mixtures import INFO, draw_mixtures, first, load_mixtures, save_mixtures
 
@@ -59,6 +61,32 @@ def test_mnist_splits(real):
     assert not prints["train"] & prints["validation"]
     assert not prints["train"] & prints["test"]
     assert not prints["validation"] & prints["test"]
+
+
+# Two data sets as one
+
+
+def test_two_data_sets_as_one(monkeypatch):
+    def loading(value, labels):
+        images = torch.full((len(labels), 3, 4, 4), value, dtype=torch.uint8)
+        return lambda self, split: (images, torch.tensor(labels))
+
+    monkeypatch.setattr(LSUN, "load", loading(10, [0, 0, 0]))
+    monkeypatch.setattr(CIFAR10, "load", loading(200, [0, 9, 3, 3]))
+    data = open_dataset("lsun:church_outdoor & cifar10:size=64")
+    images, labels = data.images("test")
+    assert labels.tolist() == [0, 0, 0, 1, 10, 4, 4]
+    assert images[:, 0, 0, 0].tolist() == 3 * [10] + 4 * [200]
+    assert data.groups[0] == (0,)
+    assert sorted(data.groups[1]) == [*range(1, 11)]
+    drawn = draw_mixtures(data, "test", "split", n=5)
+    assert drawn.info["data"] == "lsun:church_outdoor & cifar10:size=64"
+    assert torch.equal(drawn.sources[:, :, 0, 0, 0] * 255, torch.tensor([[10.0, 200.0]]).expand(5, 2))
+    monkeypatch.setattr(CIFAR10, "load", lambda self, split: (torch.zeros(1, 3, 8, 8), torch.zeros(1)))
+    with pytest.raises(
+        basis.UsageError, match=r"'lsun:church_outdoor' are \(3, 4, 4\), those of 'cifar10.* \(3, 8, 8\)"
+    ):
+        data.images("test")
 
 
 # MNIST, small files of the same format

@@ -8,6 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from basis.core.errors import DataError, UsageError, unknown
@@ -48,13 +49,48 @@ class Dataset(ABC):
         return self.load(split)
 
 
+class Together(Dataset):
+    """Images of two data sets as one, those of each a group of the task "split": mixtures of one with the other.
+
+    Labels of the second come after those of the first.
+
+    Args:
+        first, second: data sets whose images have one shape.
+
+    Example:
+        >>> open_dataset("lsun:church_outdoor & cifar10:animals,size=64").spec
+        'lsun:church_outdoor & cifar10:animals,size=64'
+    """
+
+    def __init__(self, first: Dataset, second: Dataset) -> None:
+        self.first, self.second = first, second
+        self.spec = f"{first.spec}{AND}{second.spec}"
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], tuple[int, ...]]:  # type: ignore[override]
+        one, two = (sorted(label for group in data.groups for label in group) for data in (self.first, self.second))
+        return tuple(one), tuple(max(one) + 1 + label for label in two)
+
+    def load(self, split: str) -> tuple[Tensor, Tensor]:
+        (one, labels), (two, others) = self.first.images(split), self.second.images(split)
+        if one.shape[1:] != two.shape[1:]:
+            raise UsageError(
+                f"images of '{self.first.spec}' are {tuple(one.shape[1:])}, those of '{self.second.spec}' "
+                f"{tuple(two.shape[1:])}",
+                fix="make them of one shape, for instance with size=64",
+            )
+        return torch.cat([one, two]), torch.cat([labels, max(self.groups[0]) + 1 + others])
+
+
 DATASETS = Registry("data set", "basis.datasets", Dataset)
+AND = " & "  # between the names of two data sets
 
 
 def open_dataset(spec: str, root: str | Path | None = None) -> Dataset:
     """Return the data set that a text names: ``NAME``, or ``NAME:VALUE,KEY=VALUE,…`` with settings.
 
     A first value without a key is text, and the data set's first setting. Others are JSON, or text where they are not.
+    Two such texts with " & " between them are one data set, see `Together`.
 
     Args:
         spec: for instance "cifar10", "lsun:bedroom" or "folder:photos/garden,size=32".
@@ -68,6 +104,9 @@ def open_dataset(spec: str, root: str | Path | None = None) -> Dataset:
         >>> type(data).__name__, data.path, data.size
         ('Folder', 'photos', 32)
     """
+    if AND in spec:
+        first, _, second = spec.partition(AND)
+        return Together(open_dataset(first, root), open_dataset(second, root))
     name, _, rest = spec.partition(":")
     cls = DATASETS.get(name)
     known = [key for key in inspect.signature(cls).parameters if key != "root"]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from basis.core.dataset import Dataset, missing
 from basis.core.errors import DataError, unknown
+from basis.datasets._pictures import check_size
 from basis.datasets._plain_pickle import plain
 
 HELD_OUT = 5_000  # last images of the published training set
@@ -34,22 +36,24 @@ class CIFAR10(Dataset):
     Args:
         root: folder of the published files; by default the folder named by BASIS_DATA.
         part: "animals" or "machines", for the images of these classes alone, "cifar10:machines"; all by default.
+        size: height and width that the images are enlarged to (bicubic); 32, as published, by default.
     """
 
     groups = ((2, 3, 4, 5, 6, 7), (0, 1, 8, 9))  # animals, machines
 
-    def __init__(self, root: str | Path | None = None, part: str | None = None) -> None:
+    def __init__(self, root: str | Path | None = None, part: str | None = None, size: int = 32) -> None:
         super().__init__(root)
+        check_size(size, size)
         if part is not None and part not in PARTS:
             raise unknown("part of CIFAR-10", str(part), PARTS)
-        self.part = part
+        self.part, self.size = part, size
 
     def load(self, split: str) -> tuple[Tensor, Tensor]:
         images, labels = self._all(split)
-        if self.part is None:
-            return images, labels
-        chosen = torch.isin(labels, torch.tensor(self.groups[PARTS.index(self.part)]))
-        return images[chosen], labels[chosen]
+        if self.part is not None:
+            chosen = torch.isin(labels, torch.tensor(self.groups[PARTS.index(self.part)]))
+            images, labels = images[chosen], labels[chosen]
+        return images if self.size == images.shape[-1] else _enlarged(images, self.size), labels
 
     def _all(self, split: str) -> tuple[Tensor, Tensor]:
         folder, ending = self._find() or (self._download(), ".bin")
@@ -107,6 +111,12 @@ class CIFAR10(Dataset):
             needed = f"{FOLDER}/{{data_batch_1…5,test_batch}}.bin and {PICKLED}/{{data_batch_1…5,test_batch}}"
             raise missing("CIFAR-10", folder, needed) from error
         return next(Path(file).parent for file in files if file.endswith("test_batch.bin"))
+
+
+def _enlarged(images: Tensor, size: int) -> Tensor:
+    """Return images, uint8 (N, 3, H, W), resized to size × size; in parts, since floats take four times the memory."""
+    parts = [F.interpolate(part.float(), (size, size), mode="bicubic") for part in images.split(1000)]
+    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
 
 
 def _path(folder: Path, ending: str, name: str) -> Path:
