@@ -11,6 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import basis
 from basis.core.checkpoint import sha256_of
+from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.mnist import MNIST
 from basis.metrics._features import FOLDER, load_classifier
 from basis.metrics.digits_right import DigitsRight
@@ -64,23 +65,25 @@ def test_small_images_have_no_ssim():
         ssim(torch.zeros(1, 2, 1, 8, 8), torch.zeros(1, 2, 1, 8, 8))
 
 
-# The classifier of digits
+# The bundled classifiers
 
 
-def test_the_classifier_is_the_one_on_its_card():
-    folder = FOLDER / "mnist-digits"
+@pytest.mark.parametrize(("name", "size", "least"), [("mnist-digits", 1e6, 0.99), ("cifar10-classes", 5e6, 0.9)])
+def test_a_classifier_is_the_one_on_its_card(name, size, least):
+    folder = FOLDER / name
     card = json.loads((folder / "card.json").read_text())
     assert card["sha256"] == sha256_of(folder / "model.safetensors")
-    assert (folder / "model.safetensors").stat().st_size < 1e6
-    assert card["test_accuracy"] >= 0.99
+    assert (folder / "model.safetensors").stat().st_size < size
+    assert card["test_accuracy"] >= least
 
 
-@pytest.mark.skipif("BASIS_DATA" not in os.environ, reason="needs MNIST: set BASIS_DATA to the folder of its files")
-def test_the_classifier_reads_mnist():
-    images, labels = MNIST().images("validation")
+@pytest.mark.skipif("BASIS_DATA" not in os.environ, reason="needs the data: set BASIS_DATA to the folder of its files")
+@pytest.mark.parametrize(("name", "data", "least"), [("mnist-digits", MNIST, 0.99), ("cifar10-classes", CIFAR10, 0.89)])
+def test_a_classifier_reads_its_images(name, data, least):
+    images, labels = data().images("validation")
     with torch.no_grad():
-        read = load_classifier()(images[:2000].float() / 255).argmax(1)
-    assert (read == labels[:2000]).double().mean() > 0.99
+        read = load_classifier(name)(images[:1000].float() / 255).argmax(1)
+    assert (read == labels[:1000]).double().mean() > least
 
 
 def examples():

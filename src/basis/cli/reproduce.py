@@ -40,7 +40,7 @@ def reproduce(
         list[str] | None, typer.Option("--prior", metavar="NAME=PRIOR", help=f"A prior: {', '.join(PRIORS)}.")
     ] = None,
     features: Annotated[
-        str, typer.Option("--features", help="For IS and FID: inception, mnist-digits, or a TorchScript file.")
+        str, typer.Option("--features", help="For IS and FID: inception, mnist-digits, cifar10-classes, a file.")
     ] = "inception",
     only: Annotated[list[str] | None, typer.Option("--only", metavar="ROW", help="Measure this row alone.")] = None,
     more: Annotated[bool, typer.Option("--more", help="Also the rows that are left out for their cost.")] = False,
