@@ -63,7 +63,7 @@ class Together(Dataset):
     """
 
     def __init__(self, first: Dataset, second: Dataset) -> None:
-        self.first, self.second = first, second
+        self.root, self.first, self.second = first.root, first, second
         self.spec = f"{first.spec}{AND}{second.spec}"
 
     @property

@@ -36,7 +36,7 @@ class CIFAR10(Dataset):
     Args:
         root: folder of the published files; by default the folder named by BASIS_DATA.
         part: "animals" or "machines", for the images of these classes alone, "cifar10:machines"; all by default.
-        size: height and width that the images are enlarged to (bicubic); 32, as published, by default.
+        size: height and width that the images are resized to (bicubic); 32, as published, by default.
     """
 
     groups = ((2, 3, 4, 5, 6, 7), (0, 1, 8, 9))  # animals, machines
@@ -53,7 +53,7 @@ class CIFAR10(Dataset):
         if self.part is not None:
             chosen = torch.isin(labels, torch.tensor(self.groups[PARTS.index(self.part)]))
             images, labels = images[chosen], labels[chosen]
-        return images if self.size == images.shape[-1] else _enlarged(images, self.size), labels
+        return images if self.size == images.shape[-1] else _resized(images, self.size), labels
 
     def _all(self, split: str) -> tuple[Tensor, Tensor]:
         folder, ending = self._find() or (self._download(), ".bin")
@@ -113,9 +113,9 @@ class CIFAR10(Dataset):
         return next(Path(file).parent for file in files if file.endswith("test_batch.bin"))
 
 
-def _enlarged(images: Tensor, size: int) -> Tensor:
+def _resized(images: Tensor, size: int) -> Tensor:
     """Return images, uint8 (N, 3, H, W), resized to size × size; in parts, since floats take four times the memory."""
-    parts = [F.interpolate(part.float(), (size, size), mode="bicubic") for part in images.split(1000)]
+    parts = [F.interpolate(part.float(), (size, size), mode="bicubic", antialias=True) for part in images.split(1000)]
     return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
 
 
