@@ -105,6 +105,9 @@ def test_precision_is_part_of_what_a_result_depends_on(tmp_path):
     x = torch.rand(1, 1, 28, 28)
     a, b = (setup.prior(job)[0].denoise(x, 0.3) for setup in (exact, rounded))
     assert 0 < (a - b).abs().max() < 0.02
+    compiled = Setup(seed=1, precision="bf16", compile=True)
+    assert Store(tmp_path, compiled).place(job) != Store(tmp_path, rounded).place(job)
+    assert compiled.prior(job)[0].compiled
     glow = Job(prior="glow-mnist")  # a density stays what it is
     assert type(rounded.prior(glow)[0]) is type(exact.prior(glow)[0])
 

@@ -29,6 +29,7 @@ def reproduce(
     seed: cli.SeedOption = 0,
     device: cli.DeviceOption = "cpu",
     precision: cli.PrecisionOption = "no",
+    compile_: cli.CompileOption = False,
     out: Annotated[Path, typer.Option("--out", help="Folder of the results; a later run goes on there.")] = Path(
         "reproduction"
     ),
@@ -64,6 +65,7 @@ def reproduce(
         seed,
         device,
         precision,
+        compile_,
         str(data_dir) if data_dir else None,
         features,
         _pairs(prior, "--prior"),

@@ -21,7 +21,7 @@ class Figure1(PanelExperiment):
     def rows(self, setup: Setup) -> list[Row]:
         return [
             Row("MNIST, four digits (compact prior)", {"": Job(sources=4)}),
-            cifar(setup, "CIFAR-10, two images (NCSN)"),
+            *cifar(setup, "CIFAR-10, two images"),
         ]
 
     def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:

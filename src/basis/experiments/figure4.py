@@ -26,7 +26,7 @@ class Figure4(PanelExperiment):
         return setup.n
 
     def rows(self, setup: Setup) -> list[Row]:
-        return [cifar(setup, "CIFAR-10 (NCSN)"), Row("MNIST (compact prior)", {"": pairs(RELEASED)["agnostic"]})]
+        return [*cifar(setup, "CIFAR-10"), Row("MNIST (compact prior)", {"": pairs(RELEASED)["agnostic"]})]
 
     def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:
         yield from ()

@@ -28,7 +28,7 @@ class Figure5(PanelExperiment):
 
     def rows(self, setup: Setup) -> list[Row]:
         rows = [
-            cifar(setup, "CIFAR-10 (NCSN)"),
+            *cifar(setup, "CIFAR-10"),
             Row("MNIST (compact prior)", {"": pairs(RELEASED)["agnostic"]}),
         ]
         return [

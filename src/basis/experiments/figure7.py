@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from basis.experiments.table4 import colour
+from basis.experiments.table4 import colour, compact
 from basis.reproduction.drawing import panel
 from basis.reproduction.experiment import Outcome, Row
 from basis.reproduction.job import Job
@@ -26,7 +26,7 @@ class Figure7(PanelExperiment):
     def rows(self, setup: Setup) -> list[Row]:
         prior = setup.priors.get(KEY)
         jobs = {"": colour(prior)} if prior else {}
-        return [Row("CIFAR-10 (NCSN)", jobs, needs="" if prior else wanted(KEY))]
+        return [Row("CIFAR-10 (NCSN)", jobs, needs="" if prior else wanted(KEY)), *compact()]
 
     def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:
         yield from ()

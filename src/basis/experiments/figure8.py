@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from basis.presets import PRESETS
 from basis.reproduction.experiment import Outcome, Row
 from basis.reproduction.job import RELEASED_GLOW, Job
 from basis.reproduction.panels import PanelExperiment, separated_beside_truth
-from basis.reproduction.setup import Setup, wanted
+from basis.reproduction.setup import Setup, kept, wanted
 from basis.reproduction.store import Progress, Store
 
 DATA = "lsun:church_outdoor+bedroom"
 KEYS = ("lsun-church", "lsun-bedroom")  # the priors of the two groups of labels, in order
+OTHERS = "folder:church-like,size=64 & cifar10:animals,size=64"
 
 
 class Figure8(PanelExperiment):
@@ -30,7 +32,14 @@ class Figure8(PanelExperiment):
                 "": Job(DATA, task="split", settings=RELEASED_GLOW, prior=",".join(setup.priors[key] for key in KEYS))
             }
         )
-        return [Row("LSUN (Glow)", jobs, needs=needs)]
+        return [Row("LSUN (Glow)", jobs, needs=needs), self._others()]
+
+    def _others(self) -> Row:
+        """Return the row of two classes that can be had here: photographs of churches, and animals enlarged."""
+        priors, needs = kept(["church-compact", "animals64"])
+        method, settings = PRESETS["fast"]
+        job = Job(OTHERS, task="split", method=method, settings=settings, prior=priors)
+        return Row("Churches and enlarged animals (compact priors)", {} if needs else {"": job}, needs=needs)
 
     def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:
         yield from ()

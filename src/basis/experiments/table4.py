@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
+from basis.presets import PAPER, PRESETS
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, facts, skip
 from basis.reproduction.job import COLOUR, RELEASED_COLOUR, Job
 from basis.reproduction.scores import cells, lacking, scores
@@ -19,13 +20,20 @@ PUBLISHED = {  # Inception Score ± deviation and FID, of 50,000 images
     "BASIS (NCSN)": {"IS": (10.53, 0.17), "FID": (11.58, None)},
     "CIFAR-10 Original": {"IS": (11.24, 0.12), "FID": (0.00, None)},
 }
+DEAR = "BASIS, the paper's text (compact prior)"
+COMPACT = {DEAR: PRESETS[PAPER], "Preset fast (compact prior)": PRESETS["fast"]}
 PRIORS = {"BASIS (Glow)": "cifar10-glow", "BASIS (NCSN)": "cifar10-ncsn"}
 DATA, SPLIT, PART = "cifar10", "train", 500
 
 
-def colour(prior: str) -> Job:
+def colour(prior: str, method: str = "basis", settings: Mapping = RELEASED_COLOUR) -> Job:
     """Return the job that colorizes training images, of which the paper's originals have FID 0."""
-    return Job(DATA, SPLIT, COLOUR, settings=RELEASED_COLOUR, prior=prior)
+    return Job(DATA, SPLIT, COLOUR, method=method, settings=dict(settings), prior=prior)
+
+
+def compact() -> list[Row]:
+    """Return our rows, with the bundled prior."""
+    return [Row(name, {"": colour("cifar10", *preset)}, optional=name == DEAR) for name, preset in COMPACT.items()]
 
 
 class Table4(RowsExperiment):
@@ -42,7 +50,7 @@ class Table4(RowsExperiment):
             rows.append(
                 Row(name, {"": colour(given)} if given else {}, published, wanted(key) if key and not given else "")
             )
-        return rows
+        return rows + compact()
 
     def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:
         found, extractor, plain = [], Path(setup.features).name, colour(FLAT)

@@ -167,6 +167,7 @@ def facts(setup: Setup, store: Store, job: Job, n: int) -> dict:
         "seed": setup.seed,
         "device": setup.device,
         "precision": setup.precision,
+        "compile": setup.compile,
         "seconds": round(store.seconds(job, n), 1),
         "mixtures": job.mixtures(setup.seed),
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from basis.presets import PRESETS
 from basis.reproduction.drawing import panel
 from basis.reproduction.experiment import Cell, Picture, Row, RowsExperiment, measured, skip
 from basis.reproduction.job import RELEASED_CIFAR10, Job
@@ -56,12 +57,18 @@ class PanelExperiment(RowsExperiment, ABC):
         ]
 
 
-def cifar(setup: Setup, name: str) -> Row:
-    """Return the row of CIFAR-10 pairs with the NCSN, or with what it needs."""
+def cifar(setup: Setup, name: str) -> list[Row]:
+    """Return the rows of CIFAR-10 pairs: with the NCSN, or what it needs, and with the bundled prior."""
     prior = setup.priors.get(NCSN)
     if prior is None:
-        return Row(name, needs=wanted(NCSN))
-    return Row(name, {"": Job("cifar10", settings=RELEASED_CIFAR10, prior=prior)})
+        published = Row(f"{name} (NCSN)", needs=wanted(NCSN))
+    else:
+        published = Row(f"{name} (NCSN)", {"": Job("cifar10", settings=RELEASED_CIFAR10, prior=prior)})
+    method, settings = PRESETS["fast"]
+    return [
+        published,
+        Row(f"{name} (compact prior)", {"": Job("cifar10", method=method, settings=settings, prior="cifar10")}),
+    ]
 
 
 def separated_beside_truth(setup: Setup, store: Store, job: Job, n: int) -> Any:

@@ -29,9 +29,23 @@ PRIORS = {  # that the paper's rows need and nobody could bundle
 }
 
 
+PLACES = ("runs", "models")  # in the working directory: one's own training first, then what the project keeps
+
+
 def wanted(name: str) -> str:
     """Return what to do about a prior of `PRIORS` that was not given."""
     return f"prior {name}: {PRIORS[name]}; then --prior {name}=FOLDER"
+
+
+def kept(names: Sequence[str]) -> tuple[str, str]:
+    """Return priors that the wheel does without, for `Job.prior`, and what is not at hand of them, empty if nothing."""
+    found, lacking = [], []
+    for name in names:
+        folders = [Path(place) / name for place in PLACES]
+        found += [str(folder) for folder in folders if folder.is_dir()][:1]
+        if not any(folder.is_dir() for folder in folders):
+            lacking.append(f"prior {name}: `basis train recipes/{name}.toml`, or run where {folders[-1]} is")
+    return ",".join(found), "; ".join(lacking)
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ class Setup:
         n: mixtures of each figure.
         seed: fixes mixtures and separations.
         device: where to compute.
-        precision: what networks without a density compute in, see `Accelerated`.
+        precision, compile: what networks without a density compute in, and whether compiled, see `Accelerated`.
         data_dir: folder of the data sets; BASIS_DATA by default.
         features: extractor for Inception Score and FID, see `basis.metrics._features.extractor`.
         priors: priors that are not bundled, by the names in `PRIORS`.
@@ -62,6 +76,7 @@ class Setup:
     seed: int = 0
     device: str = "cpu"
     precision: str = "no"
+    compile: bool = False
     data_dir: str | None = None
     features: str = "inception"
     priors: Mapping[str, str] = field(default_factory=dict)
@@ -104,8 +119,8 @@ class Setup:
     def _load(self, name: str, job: Job) -> Prior:
         if name != FLAT:
             prior = load_prior(name, self.device)
-            exact = self.precision == "no" or isinstance(prior, DensityPrior)
-            return prior if exact else Accelerated(prior, self.precision)
+            plain = (self.precision == "no" and not self.compile) or isinstance(prior, DensityPrior)
+            return prior if plain else Accelerated(prior, self.precision, self.compile)
         images, _ = self.data(job.data).images(job.split)
         return Flat(images.shape[1:], (0.0, 1.0)).to(self.device)
 
@@ -123,7 +138,8 @@ class Setup:
 
     def facts(self, job: Job) -> dict:
         """Return all that the separations of a job depend on as JSON values."""
-        return job.facts(self.seed, self.hashes(job)) | {"precision": self.precision}
+        compiled = {"compile": True} if self.compile else {}
+        return job.facts(self.seed, self.hashes(job)) | {"precision": self.precision, **compiled}
 
     def hashes(self, job: Job) -> dict[str, str | None]:
         """Return the hash of each prior of a job, and of its method where that is a file."""
