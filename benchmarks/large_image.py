@@ -1,4 +1,4 @@
-"""Colour a large photograph in windows: `python benchmarks/large_image.py`: memory, time, and whether windows leave seams.
+"""Colour a large photograph in windows: `python benchmarks/large_image.py`: memory, time, and seams of windows.
 
 The photograph is scikit-learn's china.jpg (its middle, 512×512), which no prior here has seen; any other by --picture.
 A seam would show as a jump of colour where windows begin or end. So the mean difference of neighbouring pixels, of the

@@ -63,14 +63,20 @@ def test_table_4_compares_grey_images_and_originals(small, monkeypatch, tmp_path
     colour = (colour * 255).round().to(torch.uint8)
     monkeypatch.setattr(CIFAR10, "load", lambda self, split: (colour, torch.arange(40) % 10))
     weights = torch.tensor([0.5, 0.25, 0.25]).reshape(3, 1, 1)
-    seen = extractor("mnist-digits")
-    coloured = Extractor("coloured", "0", lambda x: seen.call((x * weights).sum(1, keepdim=True)))
+    inner, seen = extractor("mnist-digits"), []
+
+    def call(x):
+        seen.append(len(x))
+        return inner.call((x * weights).sum(1, keepdim=True))
+
+    coloured = Extractor("coloured", "0", call)
     monkeypatch.setattr(Setup, "extractor", lambda self: coloured)
     found = finish(reproduce(["table4"], Setup(n=40, features="coloured"), tmp_path)).outcomes["table4"].cells
     fids = {cell.row: cell.measured for cell in found if "FID" in cell.column}
     assert fids["CIFAR-10 Original"] == pytest.approx(0, abs=1e-6)  # all of the training images
     assert fids["Input Grayscale"] > 1e-3
     assert fids["BASIS (NCSN)"] is None
+    assert sum(seen) == 3 * 40  # two rows, and once the images that both are compared with
 
 
 # With priors at hand: small Gaussians in the place of the paper's

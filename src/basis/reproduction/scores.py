@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator, Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -48,7 +50,8 @@ def scores(
 def _measure(
     setup: Setup, extractor: Extractor, images: Iterable[Tensor], title: str, data: str
 ) -> Generator[Progress, None, dict]:
-    fid, kid, score, count = FID(extractor), KID(extractor), InceptionScore(extractor), 0
+    fid, kid, reference = yield from _compared_with(setup, extractor, data)
+    score, count = InceptionScore(extractor), 0
     for part in images:
         for features, logits in extractor(part):
             fid.take(features, logits)
@@ -57,16 +60,25 @@ def _measure(
                 score.take(features, logits)
         count += len(part)
         yield Progress(f"{title}: features", count, count)
-    real, _ = setup.data(data).images(REFERENCE)
-    for start in range(0, len(real), PART):
-        for features, logits in extractor(real[start : start + PART].float() / 255):
-            fid.take(features, logits, real=True)
-            kid.take(features, logits, real=True)
-        yield Progress(f"{title}: features of the training images", min(start + PART, len(real)), len(real))
-    found = {"n": count, "reference": f"{len(real)} images of {data}, {REFERENCE} split"}
+    found: dict[str, Any] = {"n": count, "reference": f"{reference} images of {data}, {REFERENCE} split"}
     if score.count >= SPLITS:
         found["IS"] = score.compute()
     return found | {"FID": fid.compute(), "KID": kid.compute()}
+
+
+def _compared_with(setup: Setup, extractor: Extractor, data: str) -> Generator[Progress, None, tuple[FID, KID, int]]:
+    """Return FID and KID that have seen the real images, which pass through the extractor once for all rows."""
+    seen = setup.once(("reference", data), dict)
+    if not seen:
+        fid, kid = FID(extractor), KID(extractor)
+        real, _ = setup.data(data).images(REFERENCE)
+        for start in range(0, len(real), PART):
+            for features, logits in extractor(real[start : start + PART].float() / 255):
+                fid.take(features, logits, real=True)
+                kid.take(features, logits, real=True)
+            yield Progress("features of the training images", min(start + PART, len(real)), len(real))
+        seen.update(FID=fid, KID=kid, count=len(real))
+    return copy.deepcopy(seen["FID"]), copy.deepcopy(seen["KID"]), seen["count"]
 
 
 def cells(row: str, task: str, found: dict, extractor: str, published: Mapping, facts: dict) -> list[Cell]:

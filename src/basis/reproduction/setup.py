@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from basis.core.checkpoint import foreign, load_prior, locate, read_card, sha256_of, weights_sha256
 from basis.core.errors import BasisError, DataError, UsageError, unknown
@@ -100,19 +101,20 @@ class Setup:
     def _cache(self) -> dict:
         return {}
 
-    def _once(self, key: tuple, make):
+    def once(self, key: tuple, make: Callable[[], Any]) -> Any:
+        """Return what ``make`` returns, which is called once for a key."""
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]
 
     def data(self, name: str) -> Remembered:
         """Return a data set, whose splits are read once."""
-        return self._once(("data", name), lambda: Remembered(name, self.data_dir))
+        return self.once(("data", name), lambda: Remembered(name, self.data_dir))
 
     def prior(self, job: Job) -> list[Prior]:
         """Return a prior for each source."""
         names = job.prior.split(",")
-        return [self._once(("prior", name, job.data), lambda name=name: self._load(name, job)) for name in names] * (
+        return [self.once(("prior", name, job.data), lambda name=name: self._load(name, job)) for name in names] * (
             job.images if len(names) == 1 else 1
         )
 
@@ -126,7 +128,7 @@ class Setup:
 
     def method(self, job: Job) -> Separator:
         """Return the job's separator: by name, from a folder that `basis fit` wrote, or from a Python file."""
-        return self._once(("method", job.method, str(job.settings)), lambda: self._separator(job))
+        return self.once(("method", job.method, str(job.settings)), lambda: self._separator(job))
 
     def _separator(self, job: Job) -> Separator:
         path = Path(job.method)
@@ -143,7 +145,7 @@ class Setup:
 
     def hashes(self, job: Job) -> dict[str, str | None]:
         """Return the hash of each prior of a job, and of its method where that is a file."""
-        return self._once(("hashes", job.prior, job.method), lambda: self._hashes(job))
+        return self.once(("hashes", job.prior, job.method), lambda: self._hashes(job))
 
     def _hashes(self, job: Job) -> dict[str, str | None]:
         found: dict[str, str | None] = {}
@@ -155,7 +157,7 @@ class Setup:
 
     def lacking(self, job: Job) -> str:
         """Return what a job needs that is not at hand, empty where nothing is missing."""
-        return self._once(("lacking", repr(job)), lambda: self._lacking(job))
+        return self.once(("lacking", repr(job)), lambda: self._lacking(job))
 
     def fail(self, job: Job, error: BasisError) -> None:
         """Remember that a job cannot be done, and why."""
@@ -166,7 +168,7 @@ class Setup:
         return self.methods.get(f"{row}/{task}", self.methods.get(row))
 
     def _lacking(self, job: Job) -> str:
-        if lacking := self._once(("no data", job.data, job.split), lambda: self._lacking_data(job)):
+        if lacking := self.once(("no data", job.data, job.split), lambda: self._lacking_data(job)):
             return lacking
         try:
             self.prior(job)
@@ -185,7 +187,7 @@ class Setup:
 
     def extractor(self) -> Extractor:
         """Return the feature extractor; raises `DataError` where it is not at hand."""
-        return self._once(("extractor",), lambda: extractor(self.features, self.device))
+        return self.once(("extractor",), lambda: extractor(self.features, self.device))
 
     def lacking_features(self) -> str:
         """Return what the features need that is not at hand, empty where nothing is missing."""
