@@ -240,3 +240,26 @@ def test_on_the_command_line(digits, tmp_path):
     run = CliRunner().invoke(app, [*command, "--set", "samples=3"])
     assert isinstance(run.exception, basis.UsageError) or run.exit_code != 0
     assert "give --samples 3" in str(run.exception) + run.output
+
+
+def test_the_mean_of_the_likeliest_mode(digits):
+    """Samples alike up to ``same``, whatever the order of their sources, are averaged in the place of the likeliest."""
+    mixture = torch.rand(4, 1, 1, 2, generator=torch.Generator().manual_seed(0)) + 0.5
+    plain = basis.separate(mixture, digits, SUM, "best_of", samples=8, **QUICK)
+    found = basis.separate(mixture, digits, SUM, "best_of", samples=8, mean=True, same=0.2, **QUICK)
+    assert torch.equal(found.choice, plain.choice)
+    moved = 0
+    for b, best in enumerate(plain.choice):
+        leader, group = plain.samples[b, best], []
+        for x in plain.samples[b]:
+            nearest = min((x, x.flip(0)), key=lambda y: (y - leader).square().sum())
+            if (nearest - leader).square().mean().sqrt() <= 0.2:
+                group.append(nearest)
+        torch.testing.assert_close(found.sources[b], torch.stack(group).mean(0), rtol=0, atol=1e-5)
+        others = [j for j in range(8) if j != best]
+        assert torch.equal(found.samples[b, others], plain.samples[b, others])
+        moved += len(group) > 1
+    assert moved
+    assert found.residual.max() < 1e-10
+    with pytest.raises(basis.UsageError, match="same must be"):
+        BestOf(same=-1.0)

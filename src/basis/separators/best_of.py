@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError, unknown
+from basis.core.modes import SAME, interchangeable, like
 from basis.core.noise import Noise
 from basis.core.prior import Product
 from basis.core.sampler import State
@@ -40,6 +41,10 @@ class BestOf(Separator):
             "denoising", the default for others, or "few", the same from a quarter of the evaluations; "flow", the
             log-likelihood by the probability-flow ODE, from 50; or a function (prior, stacks (N, K, *S), sigma) to
             (N,), the higher the better.
+        mean: whether the answer is the mean of the samples in the likeliest one's mode (see `find_modes`), moved onto
+            the mixture, and takes its place: the MMSE estimate given the mode, which PSNR rewards. By default it is the
+            likeliest sample as it is.
+        same: root mean square difference up to which samples are one mode, in units of the data.
         **settings: settings of the inner method by name.
 
     Raises:
@@ -61,14 +66,19 @@ class BestOf(Separator):
         most: int | None = None,
         sigma: float | None = None,
         rank: str | Rank | None = None,
+        mean: bool = False,
+        same: float = SAME,
         **settings,
     ) -> None:
+        if not same >= 0:
+            raise UsageError(f"same must be at least 0, got {same}")
         if most is not None and not (isinstance(most, int) and most >= 1):
             raise UsageError(f"most must be a whole number of samples of at least 1, got {most}")
         self.inner, self.most, self.sigma = choose(inner, settings), most, sigma
         if isinstance(rank, str) and rank not in RANKS:
             raise unknown("rank", rank, RANKS)
         self.rank: Rank | None = RANKS[rank] if isinstance(rank, str) else rank
+        self.mean, self.same = mean, same
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         rank = self.rank or natural(problem.prior)
@@ -77,7 +87,18 @@ class BestOf(Separator):
         count, n = len(problem.mixture), noise.samples
         samples = yield from self._draw(problem, noise)
         scores = self._scores(rank, problem.prior, samples.flatten(0, 1)).unflatten(0, (count, n))
-        return Separation(samples, problem.mixture, problem.mixing, scores.argmax(1), scores)
+        choice = scores.argmax(1)
+        if self.mean:
+            kinds, rows = interchangeable(problem.prior, problem.mixing), torch.arange(count, device=choice.device)
+            means = torch.stack([self._mean(own, own[best], kinds) for own, best in zip(samples, choice, strict=True)])
+            samples[rows, choice] = problem.mixing.project(means, problem.mixture, problem.prior.support)
+        return Separation(samples, problem.mixture, problem.mixing, choice, scores)
+
+    def _mean(self, samples: Tensor, best: Tensor, kinds: Sequence[int]) -> Tensor:
+        """Return the mean of those samples (n, K, *S) that are in one mode with the best of them, (K, *S)."""
+        aligned = torch.stack([like(x, best, kinds) for x in samples])
+        near = (aligned - best).square().flatten(1).mean(1).sqrt() <= self.same
+        return aligned[near].mean(0)
 
     def _draw(self, problem: Problem, noise: Noise) -> Generator[State, None, Tensor]:
         """Yield the states and return the samples, (B, n, K, *S), in as many parts as memory needs."""
