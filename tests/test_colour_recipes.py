@@ -17,7 +17,8 @@ from basis.training.recipe import read_recipe
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST = 25e6  # bytes
 DATA = os.environ.get("BASIS_DATA")
-NAMES = {"cifar10": "cifar-10-batches-bin", "cifar10-compact": "cifar-10-batches-bin", "church": "church-like"}
+CIFAR10 = ["cifar10", "cifar10-compact", "cifar10-animals", "cifar10-machines", "animals64"]
+NAMES = dict.fromkeys(CIFAR10, "cifar-10-batches-bin") | {"church": "church-like", "church-compact": "church-like"}
 
 
 @pytest.mark.parametrize("name", NAMES)

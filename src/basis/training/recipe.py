@@ -80,7 +80,8 @@ class Recipe:
         beta2: Adam's memory of squared gradients.
         ema: half-life of the exponential moving average of the weights, in images; 0 for none.
         clip: largest norm of a step's gradient; inf for none.
-        unit_weights: hold the norm of the weights while training (`basis.networks.magnitude`).
+        unit_weights: hold the norm of the weights while training (`basis.networks.magnitude`). A step then changes the
+            weights of a layer with n inputs by about ``learning_rate · √n`` of their size: wide networks need less.
         objective: "denoising" (Karras et al. 2022), "score_matching" (Song & Ermon 2019) or "likelihood".
         anneal_power: power of σ that weights score matching.
         dequantize: whether to spread 8-bit values uniformly over their quantisation steps.
