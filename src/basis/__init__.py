@@ -20,6 +20,7 @@ from basis.core.separator import Run, Separation, Separator
 from basis.core.windowed import Windowed
 from basis.counting import Counting, count_sources
 from basis.examples import example
+from basis.generation import generate
 from basis.metrics.log_likelihood import likelihoods
 from basis.metrics.psnr import psnr
 from basis.mixings.clipped import Clipped
@@ -56,6 +57,6 @@ __all__ = [
     "MomentMatching", "NeuralEgg", "Posterior", "PredictorCorrector", "Prior", "Product", "Projection", "Rescaled",
     "Run", "Sample", "Sampler", "Search", "Separation", "Separator", "State", "Supervised", "UnknownWeights",
     "UsageError", "WeightedSum", "Windowed", "align", "count_sources", "example", "find_modes", "fit_weights",
-    "flow_log_prob", "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr", "reorder",
-    "save_prior", "save_separator", "separate", "stream",
+    "flow_log_prob", "generate", "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr",
+    "reorder", "save_prior", "save_separator", "separate", "stream",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from basis.cli import colorize, compare, convert, count, data, demo, describe, fit, reproduce, separate, train
+from basis.cli import colorize, compare, convert, count, data, demo, describe, fit, generate, reproduce, separate, train
 from basis.cli.options import complain
 from basis.core.errors import BasisError, UsageError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command()(separate.separate)
 app.command()(count.count)
 app.command()(colorize.colorize)
+app.command()(generate.generate)
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(train.finetune)
