@@ -29,6 +29,15 @@ def mp_sum(a: Tensor, b: Tensor, t: float = RESIDUAL) -> Tensor:
     return torch.lerp(a, b, t) / math.hypot(1 - t, t)
 
 
+def doubled(x: Tensor) -> Tensor:
+    """Repeat each pixel to twice the height and width.
+
+    `F.interpolate` does the same, but where torch 2.13 compiles it for a CPU in bf16 its gradient can come out as zero.
+    """
+    b, c, h, w = x.shape
+    return x[:, :, :, None, :, None].expand(b, c, h, 2, w, 2).reshape(b, c, 2 * h, 2 * w)
+
+
 def unit_pixels(x: Tensor) -> Tensor:
     """Scale the channel vector of each pixel to root-mean-square 1."""
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4)
@@ -141,6 +150,6 @@ class UNet(nn.Module):
             for block in stage:
                 x = mp_sum(block(x, embedding), skips.pop(), 0.5)
             if i:
-                x = mp_sum(F.interpolate(self.finer[i - 1](x), scale_factor=2.0), skips.pop(), 0.5)
+                x = mp_sum(doubled(self.finer[i - 1](x)), skips.pop(), 0.5)
         x = F.pixel_shuffle(self.leave(mp_silu(x)) * self.gain, self.patch)
         return F.pad(x, [-side for side in self.margin])

@@ -15,7 +15,7 @@ import accelerate
 import numpy as np
 import torch
 from accelerate.state import AcceleratorState
-from torch import Tensor
+from torch import Tensor, nn
 
 from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior, write_atomically
 from basis.core.dataset import Dataset
@@ -31,6 +31,7 @@ SLOWER = "lower the recipe's learning_rate"
 LENGTH = ("steps", "decay", "every")  # what may change when a run goes on
 HELD_OUT = 2_000  # images of the validation split that measure the held-out loss
 PART = 100  # images of these at a time
+FAR = 0.5  # error of compiled gradients, in parts of them, that rounding does not explain
 PAIRED = 10_000  # training images between which the largest distance is found
 
 
@@ -98,6 +99,8 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
             raise DivergenceError(f"the loss is {loss.item()} at step {step}", fix=SLOWER)
         measured = None
         if (step % recipe.every == 0 or step == recipe.steps) and accelerator.is_main_process:
+            if recipe.compile and accelerator.num_processes == 1:
+                _check_compiled(model, loss_of, prior, [part.to(accelerator.device) for part in batch], accelerator)
             measured = held_out()
             if not math.isfinite(measured):
                 raise DivergenceError(f"the held-out loss is {measured} at step {step}", fix=SLOWER)
@@ -106,6 +109,23 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
             save_prior(average, recipe.arguments, out, _card(recipe, start, step, total, measured))
         speed = (step - first) * recipe.batch / (time.monotonic() - began)
         yield Progress(step, recipe.steps, loss.item(), rate, speed, measured)
+
+
+def _check_compiled(model: nn.Module, plain: nn.Module, prior: Prior, batch: list[Tensor], accelerator) -> None:
+    """Raise `UsageError` where the compiled loss has not the gradients of the plain one: compilers have their bugs."""
+    found = []
+    for loss_of in (model, plain):
+        prior.zero_grad()
+        with accelerator.autocast():
+            accelerator.backward(loss_of(*batch).mean())
+        found.append([torch.zeros_like(p) if p.grad is None else p.grad for p in prior.parameters()])
+    prior.zero_grad()
+    errors = [(ours - right).norm() / right.norm() for ours, right in zip(*found, strict=True) if right.any()]
+    if errors and (error := torch.stack(errors).median()) > FAR:  # of a few, rounding may be the most there is
+        raise UsageError(
+            f"the compiled network has wrong gradients here: half of them differ by {error:.0%} or more",
+            fix="say compile = false in the recipe, and train into another --out folder",
+        )
 
 
 class HeldOut:
