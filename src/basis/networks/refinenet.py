@@ -137,6 +137,20 @@ class ResidualConvUnits(nn.ModuleDict):
         return x
 
 
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize (B, C, h, w) to (B, C, H, W), linear between pixels and with corners on corners.
+
+    `F.interpolate` does the same, but where torch 2.13 compiles it for a CPU in bf16 its gradient is lost.
+    """
+    rows, columns = (
+        F.relu(
+            1 - (torch.linspace(0, old - 1, new, device=x.device)[:, None] - torch.arange(old, device=x.device)).abs()
+        )
+        for old, new in zip(x.shape[2:], size, strict=True)
+    )
+    return torch.einsum("ih,bchw,jw->bcij", rows.to(x.dtype), x, columns.to(x.dtype))
+
+
 class Fusion(nn.Module):
     """Sum of inputs of several widths and sizes, each convolved and resized to the first one's size."""
 
@@ -150,7 +164,7 @@ class Fusion(nn.Module):
         first, *others = [c(n(x, label)) for c, n, x in zip(self.convs, self.norms, xs, strict=True)]
         for y in others:
             if y.shape[2:] != first.shape[2:]:
-                y = F.interpolate(y, size=first.shape[2:], mode="bilinear", align_corners=True)
+                y = resized(y, first.shape[2:])
             first = first + y
         return first
 
