@@ -34,7 +34,7 @@ def test_the_card_belongs_to_the_weights(name):
     assert {"summary", "steps", "images", "hours"} <= card.keys()
     for part in card.get("parts", [card]):
         assert {"command", "data", "steps", "held_out_loss", "recipe"} <= part.keys()
-    assert path.stat().st_size < 10e6
+    assert path.stat().st_size < (10e6 if name == "mnist" else 25e6)
 
 
 def test_a_forward_pass_is_cheap(prior):

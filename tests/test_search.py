@@ -13,6 +13,7 @@ from basis.core.noise import Noise
 from basis.core.prior import Prior, per_example
 from basis.core.separator import Problem
 from basis.presets import PRESETS, resolve, within
+from basis.priors.edm import EDM
 from basis.separators._pruning import Misfit, Pruning
 from basis.separators.sample import Sample
 from basis.separators.search import Search
@@ -129,6 +130,33 @@ def test_all_budgets_add_up():
         spent = settings["steps"] if method == "sample" else settings["candidates"] * (settings["steps"] + 6)
         assert 0.93 * budget <= spent <= budget
         assert settings["steps"] >= 1
+
+
+def test_budgets_of_colour_add_up():
+    for budget in range(4, 3000):
+        method, settings = within(budget, colour=True)
+        cost = 4 * settings["steps"]
+        spent = cost if method == "sample" else settings["candidates"] * (cost + 6)
+        assert spent <= budget < spent + 4 * settings.get("candidates", 1) + settings.get("candidates", 1)
+        assert settings["steps"] >= 1
+    with pytest.raises(basis.UsageError, match="takes 4 evaluations"):
+        within(3, colour=True)
+
+
+def test_presets_of_several_images_in_colour(images):
+    """They match moments; one image in colour, and images in grey, are projected."""
+    arguments = {"shape": [3, 8, 8], "widths": [8], "blocks": [1], "attention": [False], "mean": 0.5, "std": 0.25}
+    prior = Counted(EDM(**arguments))
+    for name, most in (("fast", 80), ("quality", 860)):
+        method, settings = resolve(name, {}, priors=[prior, prior])
+        assert settings["posterior"] == "moment_matching"
+        separator = basis.core.separator.choose(method, settings)
+        spent = separator.evaluations if name == "fast" else separator.evaluations(basis.Product([prior] * 2))
+        assert spent == most
+        assert resolve(name, {}, priors=[prior]) == resolve(name, {})
+    basis.separate(images[:1].expand(-1, 3, -1, -1), prior, SUM, "fast")
+    assert prior.calls == 2 * 20  # forward, of each source
+    assert resolve("paper", {}, priors=[prior, prior]) == ("basis", {})
 
 
 def test_presets(images, counted, edm):

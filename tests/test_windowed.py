@@ -108,6 +108,30 @@ def test_memory_is_bounded_by_windows_not_by_the_image(batch):
     assert all(max(found) == 6 for found in calls.values())
 
 
+def test_backward_passes_keep_no_more_than_windows():
+    """They compute the windows again, and the gradient is that of all of them at once."""
+    prior, direction = Smooth(8, 2.0), normal(1, 1, 16, 16, seed=1)
+    found = []
+    for at_once in (2, 100):
+        x = normal(1, 1, 16, 16).requires_grad_()
+        score = Windowed(prior, (16, 16), at_once=at_once).score(x, 0.5)
+        before = len(prior.calls)
+        found.append(torch.autograd.grad(score, x, direction)[0])
+        again = prior.calls[before:]
+        assert (max(again), sum(again)) == (min(at_once, 9), 9)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+    x = normal(1, 1, 16, 16)
+    ahead, behind = (Windowed(prior, (16, 16)).score(x + e * direction, 0.5) for e in (0.1, -0.1))
+    by_differences = ((ahead - behind) / 0.2 * x).sum()  # x · J d, for a score that is linear
+    torch.testing.assert_close((_transposed(prior, x) * direction).sum(), by_differences, rtol=1e-3, atol=1e-3)
+
+
+def _transposed(prior, v):
+    """Return Jᵀ v of the windowed score."""
+    x = torch.zeros_like(v).requires_grad_()
+    return torch.autograd.grad(Windowed(prior, (16, 16)).score(x, 0.5), x, v)[0]
+
+
 def test_how_many_at_a_time_changes_nothing():
     x, sigma = normal(5, 1, 20, 13), torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])
     reference = Windowed(Smooth(8, 2.0), (20, 13), at_once=1).score(x, sigma)

@@ -26,17 +26,30 @@ PRESETS: dict[str, tuple[str, dict]] = {
 }
 SUMMARIES = {
     "paper": "Exactly the paper: annealed Langevin dynamics, 1,001 evaluations a source.",
-    "fast": "Denoise, project within bounds, noise again: 20 evaluations a source.",
-    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960.",
+    "fast": "Denoise, move onto the mixture, noise again: 20 evaluations a source, 80 of several images in colour.",
+    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960. In colour 86: 172 to 860.",
 }
 SHORT, LONG, RANKING = 30, 100, 6  # evaluations: of a chain with even noise levels, for two chains, of their ranking
 
+COLOUR = 3  # channels
+COLOUR_CHAIN = {"posterior": "moment_matching", "iterations": 3, "sigma_max": 1.0, "sigma_min": 0.01, "rho": 2.0}
+COLOUR_STEP = 4  # evaluations of one step of it: one forward, three backward
+COLOUR_SEARCH = {**CHAINS, **COLOUR_CHAIN, "share": 0.0}
+COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
+    "paper": PRESETS["paper"],
+    "fast": ("sample", {**COLOUR_CHAIN, "steps": 20}),
+    "quality": ("search", {**COLOUR_SEARCH, "candidates": 10, "batch": 2, "agree": 2, "steps": 20}),
+}
+"""Of several natural images, which projection alone leaves near their mean: the moments of the denoised estimates tell
+to which of them each part of the mixture belongs. Tuned on validation pairs of CIFAR-10, see docs/results.md."""
 
-def within(budget: int) -> tuple[str, dict]:
+
+def within(budget: int, colour: bool = False) -> tuple[str, dict]:
     """Return the method and settings that make the most of a number of evaluations of the prior for each source.
 
     Below 100 a single chain, with evenly spaced noise levels up to 30; from 100 on as many chains of about 96 as fit,
-    two at least, ranked at 6 evaluations each, all of which are drawn. (For priors without a density.)
+    two at least, ranked at 6 evaluations each, all of which are drawn. (For priors without a density.) Of images in
+    ``colour`` a single chain below 172, then chains of about 86; a backward pass counts as one evaluation.
 
     Example:
         >>> within(300)[1]["candidates"], within(300)[1]["steps"]
@@ -44,12 +57,31 @@ def within(budget: int) -> tuple[str, dict]:
     """
     if not isinstance(budget, int) or budget < 1:
         raise UsageError(f"expected a budget of at least 1 evaluation, got {budget}", fix="for instance budget=300")
+    if colour:
+        return _within_colour(budget)
     if budget < LONG:
         rho = 1.0 if budget <= SHORT else 2.0
         return "sample", {**CHAIN, "steps": budget, "sigma_min": 0.03, "rho": rho}
     candidates = max(2, round(budget / 96))
     steps = budget // candidates - RANKING
     return "search", {**CHAINS, "candidates": candidates, "batch": candidates, "steps": steps}
+
+
+def _within_colour(budget: int) -> tuple[str, dict]:
+    _, chain = COLOUR_PRESETS["fast"]
+    each = chain["steps"] * COLOUR_STEP + RANKING
+    if budget < 2 * each:
+        if budget < COLOUR_STEP:
+            raise UsageError(f"a step in colour takes {COLOUR_STEP} evaluations, got budget {budget}", fix="give more")
+        return "sample", {**chain, "steps": budget // COLOUR_STEP}
+    candidates = budget // each
+    steps = (budget // candidates - RANKING) // COLOUR_STEP
+    return "search", {**COLOUR_SEARCH, "candidates": candidates, "batch": candidates, "steps": steps}
+
+
+def coloured(priors: Sequence[Prior]) -> bool:
+    """Return whether there are several sources, all images in colour: presets and budgets of these are others."""
+    return len(priors) > 1 and all(len(prior.shape) == 3 and prior.shape[0] == COLOUR for prior in priors)
 
 
 def preferred(priors: Sequence[Prior]) -> str:
@@ -75,8 +107,9 @@ def resolve(
         method: name of a preset or of a separator, or a separator; None for what is `preferred`, or with a budget.
         settings: settings of the method, which take precedence over those of the preset.
         budget: evaluations of the prior that may be spent for each source, everything included, see `within`.
-        priors: what sources look like, on which the preferred preset depends, and the noise levels: those of presets
-            and budgets are for data in [0, 1], and widen with the priors' support. The preset "paper" stays as it is.
+        priors: what sources look like, on which presets and budgets depend: the preferred one; those of images in
+            colour; and the noise levels, which are for data in [0, 1] and widen with the priors' support. The preset
+            "paper" stays as it is.
 
     Raises:
         UsageError: a budget beside a method, or below 1; a name that is neither a preset's nor a method's.
@@ -90,13 +123,13 @@ def resolve(
     if budget is not None:
         if method is not None:
             raise UsageError("a budget chooses the method", fix="give a method or a budget, not both")
-        method, preset = within(budget)
+        method, preset = within(budget, coloured(priors))
         return method, {**_widened(preset, priors), **settings}
     method = preferred(priors) if method is None else method
     if not isinstance(method, str):
         return method, settings
     if method in PRESETS:
-        method, preset = PRESETS[method]
+        method, preset = (COLOUR_PRESETS if coloured(priors) else PRESETS)[method]
         return method, {**_widened(preset, priors), **settings}
     if method not in (names := SEPARATORS.names()):
         raise unknown("method", method, [*PRESETS, *names])

@@ -22,6 +22,7 @@ from cli.shared import PIXELS, QUICK, SIZE, close, fails
 FILES = ["anneal.gif", "colour_1.png", "panel.png", "result.json", "sources.npy"]
 GREY = PIXELS[None] / np.float32(255)
 LARGE = np.random.default_rng(2).integers(40, 216, (13, 20), np.uint8)
+QUICK_STEPS = ("--steps", 2, "--levels", 2)
 WINDOWS = 3 * 4  # of 8×8 over 13×20, by halves
 COLOUR = np.random.default_rng(3).integers(0, 256, (8, 8, 3), np.uint8)
 
@@ -41,7 +42,7 @@ def colour_prior(tmp_path_factory):
 @pytest.fixture
 def colorize(cli, colour_prior, out):
     """Call `basis colorize` with few steps."""
-    quick = ["--steps", 2, "--levels", 2, "--method", "basis"]
+    quick = [*QUICK_STEPS, "--method", "basis"]
     return lambda *arguments: cli("colorize", "--prior", colour_prior, *quick, "--out", out, *arguments)
 
 
@@ -209,7 +210,7 @@ USAGE = {
     "--luma 1,1,1": ["three weights with sum 1"],
     "--luma 2,-1,0": ["three weights with sum 1"],
     "--luma nan,1,0": ["three weights with sum 1"],
-    "--prior mnist": ["prior 'mnist' knows images of 1 channel(s), colour has 3", "recipes/cifar10.toml"],
+    "--prior mnist": ["prior 'mnist' knows images of 1 channel(s), colour has 3", "for instance cifar10"],
     "--prior mnist,mnist": ["got 2 priors for 1 sources"],
     "--method bassis": ["unknown method 'bassis'", "did you mean basis?"],
 }
@@ -221,17 +222,14 @@ def test_usage(colorize, image, out, arguments):
     assert not out.exists()
 
 
-def test_without_a_prior(cli, image, out, monkeypatch):
-    monkeypatch.setattr("basis.cli.colorize.pretrained", lambda: ["mnist"])
-    fails(cli("colorize", image, "--out", out), 2, "no prior of colour images is bundled", "--prior FOLDER")
-
-
-def test_the_usual_prior(cli, colours, colour_prior, image, out, monkeypatch):
-    monkeypatch.setattr("basis.core.checkpoint.PRETRAINED", Path(colour_prior).parent)
-    monkeypatch.setattr("basis.cli.colorize.USUAL", "colour")
-    monkeypatch.setattr("basis.cli.colorize.pretrained", lambda: ["colour"])
-    assert cli("colorize", image, "--out", out, "--method", "basis", "--steps", 2, "--levels", 2).code == 0
-    close(out / "image", colours(GREY).sources[0])
+def test_the_usual_prior(cli, tmp_path, out):
+    """Without --prior it is the bundled one, in windows where the image is larger."""
+    grey = np.random.default_rng(4).integers(0, 256, (32, 40), np.uint8)
+    Image.fromarray(grey).save(tmp_path / "image.png")
+    assert cli("colorize", tmp_path / "image.png", "--out", out, "--method", "basis", *QUICK_STEPS).code == 0
+    large = basis.Windowed(basis.load_prior("cifar10"), (32, 40))
+    expected = basis.separate(grey[None] / np.float32(255), large, basis.Grayscale(), **QUICK)
+    close(out / "image", expected.sources[0])
 
 
 def test_interrupt(colorize, image, tmp_path, out, monkeypatch):

@@ -11,7 +11,6 @@ import typer
 from basis.api import stream
 from basis.cli import options as cli
 from basis.cli.separate import OutOption, ResizeOption, animate, each, write
-from basis.core.checkpoint import pretrained
 from basis.core.errors import UsageError
 from basis.files.pictures import COLORIZED
 from basis.files.read import read_grey
@@ -19,7 +18,6 @@ from basis.files.write import versions
 from basis.mixings.grayscale import Grayscale
 from basis.presets import PAPER
 
-USUAL = "cifar10"  # the prior where none is named, once one of that name is bundled
 LUMA = {  # weights of red, green and blue in grey
     "mean": (1 / 3, 1 / 3, 1 / 3),  # equation 14
     "rec601": (0.299, 0.587, 0.114),  # most programs that turn pictures to grey
@@ -27,7 +25,7 @@ LUMA = {  # weights of red, green and blue in grey
 }
 TOLERANCE = 1e-3
 
-PriorOption = Annotated[str | None, typer.Option("--prior", help="Prior of colour images: name, folder or file.")]
+PriorOption = Annotated[str, typer.Option("--prior", help="Prior of colour images: name, folder or file.")]
 SamplesOption = Annotated[int, typer.Option("--samples", help="Colourings of each image.")]
 LumaOption = Annotated[
     str, typer.Option("--luma", help=f"What grey is of colour: {', '.join(LUMA)}, or weights r,g,b with sum 1.")
@@ -36,7 +34,7 @@ LumaOption = Annotated[
 
 def colorize(
     paths: Annotated[list[Path], typer.Argument(help="Grey images, arrays (.npy .npz .pt), or folders of them.")],
-    prior: PriorOption = None,
+    prior: PriorOption = "cifar10",
     luma: LumaOption = "mean",
     samples: SamplesOption = 1,
     method: cli.MethodOption = None,
@@ -57,12 +55,11 @@ def colorize(
     turned to grey first. Those larger than the prior's are taken in windows that overlap, unless --resize shrinks them.
     """
     mixing = Grayscale(_luma(luma))
-    name = prior or _usual()
-    priors = cli.priors(name, 1, device, precision, compile_)
+    priors = cli.priors(prior, 1, device, precision, compile_)
     if priors[0].shape[0] != 3:
         raise UsageError(
-            f"prior '{name}' knows images of {priors[0].shape[0]} channel(s), colour has 3",
-            fix="choose a prior of colour images, for instance one that recipes/cifar10.toml has trained",
+            f"prior '{prior}' knows images of {priors[0].shape[0]} channel(s), colour has 3",
+            fix="choose a prior of colour images, for instance cifar10",
         )
     settings = cli.settings(steps, levels, set_)
     method = PAPER if method is None and budget is None else method  # samples: a mean of several is pale
@@ -74,8 +71,8 @@ def colorize(
         "luma": mixing.weights,
         "samples": samples,
         "seed": seed,
-        "prior": name,
-        "prior_sha256": cli.hashes(name),
+        "prior": prior,
+        "prior_sha256": cli.hashes(prior),
         "device": device,
         "precision": precision,
         "versions": versions(),
@@ -110,12 +107,3 @@ def _luma(text: str) -> tuple[float, ...]:
             fix="for instance --luma 0.3,0.6,0.1",
         )
     return weights
-
-
-def _usual() -> str:
-    if USUAL not in pretrained():
-        raise UsageError(
-            "no prior of colour images is bundled here",
-            fix="name one: --prior FOLDER, trained by `basis train recipes/cifar10.toml`, or see `basis import`",
-        )
-    return USUAL

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from basis.core.errors import UsageError
 from basis.core.prior import Prior
@@ -26,8 +27,8 @@ class Windowed(Prior):
     pixels are independent the score is exact. For others, what is further apart than a window is taken as independent:
     textures and edges go through, colours may drift from one end of a large image to the other.
 
-    Memory is that of ``at_once`` windows, whatever the image; the time grows with ``len(corners)``, with half
-    overlap about four times the image's pixels over the window's.
+    Memory is that of ``at_once`` windows, whatever the image, in backward passes too; the time grows with
+    ``len(corners)``, with half overlap about four times the image's pixels over the window's.
 
     Args:
         prior: over windows, (C, h, w).
@@ -84,10 +85,16 @@ class Windowed(Prior):
             for start in range(0, len(self.corners), self.at_once // rows):
                 corners = self.corners[start : start + self.at_once // rows]
                 windows = torch.cat([part[..., top : top + h, left : left + w] for top, left in corners])
-                scores = self.prior.score(windows, sigma if own is None else own.repeat(len(corners)))
+                scores = self._score(windows, sigma if own is None else own.repeat(len(corners)))
                 for (top, left), s in zip(corners, scores.split(len(part)), strict=True):
                     sums[..., top : top + h, left : left + w] += self.weight * s
         return total / self.cover
+
+    def _score(self, windows: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return the scores of some windows; a backward pass computes them again rather than keep what led to them."""
+        if torch.is_grad_enabled() and windows.requires_grad:
+            return checkpoint(self.prior.score, windows, sigma, use_reentrant=False)
+        return self.prior.score(windows, sigma)
 
 
 def starts(length: int, window: int, overlap: float) -> list[int]:

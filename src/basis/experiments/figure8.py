@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from basis.presets import PRESETS
+from basis.presets import COLOUR_PRESETS
 from basis.reproduction.experiment import Outcome, Row
 from basis.reproduction.job import RELEASED_GLOW, Job
 from basis.reproduction.panels import PanelExperiment, separated_beside_truth
@@ -37,7 +37,7 @@ class Figure8(PanelExperiment):
     def _others(self) -> Row:
         """Return the row of two classes that can be had here: photographs of churches, and animals enlarged."""
         priors, needs = kept(["church-compact", "animals64"])
-        method, settings = PRESETS["fast"]
+        method, settings = COLOUR_PRESETS["fast"]
         job = Job(OTHERS, task="split", method=method, settings=settings, prior=priors)
         return Row("Churches and enlarged animals (compact priors)", {} if needs else {"": job}, needs=needs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
-from basis.presets import PAPER, PRESETS
+from basis.presets import COLOUR_PRESETS, PAPER
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, facts, skip
 from basis.reproduction.job import RELEASED_CIFAR10, RELEASED_GLOW, Job
 from basis.reproduction.scores import cells, lacking, scores
@@ -34,7 +34,7 @@ DATA = "cifar10"
 PRIOR = "cifar10"  # the bundled one
 DEAR = "BASIS, the paper's text (compact prior)"
 GROUPS = "Preset fast (compact priors of animals and of machines)"
-COMPACT = {DEAR: PRESETS[PAPER], "Preset fast (compact prior)": PRESETS["fast"]}
+COMPACT = {"Preset fast (compact prior)": COLOUR_PRESETS["fast"], DEAR: COLOUR_PRESETS[PAPER]}
 NES = "NES (CIFAR-10)"  # the name under which --method gives it: Table 2 has another
 
 
@@ -54,7 +54,7 @@ class Table3(RowsExperiment):
     def _groups(self) -> Row:
         """Return the row with a prior for each group, from which section 5 hopes for better results."""
         priors, needs = kept(["cifar10-animals", "cifar10-machines"])
-        method, settings = PRESETS["fast"]
+        method, settings = COLOUR_PRESETS["fast"]
         job = Job(DATA, task="split", method=method, settings=settings, prior=priors)
         return Row(GROUPS, {} if needs else {"split": job}, needs=needs)
 

@@ -21,7 +21,7 @@ PUBLISHED = {  # Inception Score ± deviation and FID, of 50,000 images
     "CIFAR-10 Original": {"IS": (11.24, 0.12), "FID": (0.00, None)},
 }
 DEAR = "BASIS, the paper's text (compact prior)"
-COMPACT = {DEAR: PRESETS[PAPER], "Preset fast (compact prior)": PRESETS["fast"]}
+COMPACT = {"Preset fast (compact prior)": PRESETS["fast"], DEAR: PRESETS[PAPER]}
 PRIORS = {"BASIS (Glow)": "cifar10-glow", "BASIS (NCSN)": "cifar10-ncsn"}
 DATA, SPLIT, PART = "cifar10", "train", 500
 

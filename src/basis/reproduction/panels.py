@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from basis.presets import PRESETS
+from basis.presets import COLOUR_PRESETS
 from basis.reproduction.drawing import panel
 from basis.reproduction.experiment import Cell, Picture, Row, RowsExperiment, measured, skip
 from basis.reproduction.job import RELEASED_CIFAR10, Job
@@ -64,7 +64,7 @@ def cifar(setup: Setup, name: str) -> list[Row]:
         published = Row(f"{name} (NCSN)", needs=wanted(NCSN))
     else:
         published = Row(f"{name} (NCSN)", {"": Job("cifar10", settings=RELEASED_CIFAR10, prior=prior)})
-    method, settings = PRESETS["fast"]
+    method, settings = COLOUR_PRESETS["fast"]
     return [
         published,
         Row(f"{name} (compact prior)", {"": Job("cifar10", method=method, settings=settings, prior="cifar10")}),
