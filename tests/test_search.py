@@ -134,17 +134,17 @@ def test_all_budgets_add_up():
 
 def test_budgets_of_colour_add_up():
     for budget in range(4, 3000):
-        method, settings = within(budget, colour=True)
+        method, settings = within(budget, colours=2)
         cost = 4 * settings["steps"]
         spent = cost if method == "sample" else settings["candidates"] * (cost + 6)
         assert spent <= budget < spent + 4 * settings.get("candidates", 1) + settings.get("candidates", 1)
         assert settings["steps"] >= 1
     with pytest.raises(basis.UsageError, match="takes 4 evaluations"):
-        within(3, colour=True)
+        within(3, colours=2)
 
 
 def test_presets_of_several_images_in_colour(images):
-    """They match moments; one image in colour, and images in grey, are projected."""
+    """They match moments; others are projected."""
     arguments = {"shape": [3, 8, 8], "widths": [8], "blocks": [1], "attention": [False], "mean": 0.5, "std": 0.25}
     prior = Counted(EDM(**arguments))
     for name, most in (("fast", 80), ("quality", 860)):
@@ -153,10 +153,20 @@ def test_presets_of_several_images_in_colour(images):
         separator = basis.core.separator.choose(method, settings)
         spent = separator.evaluations if name == "fast" else separator.evaluations(basis.Product([prior] * 2))
         assert spent == most
-        assert resolve(name, {}, priors=[prior]) == resolve(name, {})
-    basis.separate(images[:1].expand(-1, 3, -1, -1), prior, SUM, "fast")
-    assert prior.calls == 2 * 20  # forward, of each source
+    mixture = images[:1].expand(-1, 3, -1, -1)
+    found, (method, settings) = basis.separate(mixture, prior, SUM, "fast"), resolve("fast", {}, priors=[prior, prior])
+    assert torch.equal(found.samples, basis.separate(mixture, prior, SUM, method, **settings).samples)
     assert resolve("paper", {}, priors=[prior, prior]) == ("basis", {})
+
+
+def test_presets_of_one_image_in_colour(images):
+    arguments = {"shape": [3, 8, 8], "widths": [8], "blocks": [1], "attention": [False], "mean": 0.5, "std": 0.25}
+    prior = Counted(EDM(**arguments))
+    assert [resolve(name, {}, priors=[prior]) == resolve(name, {}) for name in PRESETS] == [True, False, True]
+    for way, most in (({"method": "fast"}, 20), ({"budget": 300}, 300)):
+        prior.calls = 0
+        basis.separate(images[:1, 0, None] / 2, prior, basis.Grayscale(), **way)
+        assert prior.calls == most
 
 
 def test_presets(images, counted, edm):

@@ -99,7 +99,8 @@ def stream(
         6
     """
     problem = pose(mixture, prior, mixing)
-    separator = choose(*resolve(method, settings, budget, problem.prior.distinct))
+    priors = [problem.prior.distinct[i] for i in problem.prior.order]
+    separator = choose(*resolve(method, settings, budget, priors))
     count = len(problem.mixture)
     index = list(range(count) if index is None else index)
     batch_size = count if batch_size is None else batch_size

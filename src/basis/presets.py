@@ -43,13 +43,22 @@ COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
 """Of several natural images, which projection alone leaves near their mean: the moments of the denoised estimates tell
 to which of them each part of the mixture belongs. Tuned on validation pairs of CIFAR-10, see docs/results.md."""
 
+ONE_COLOUR = {"bounded": True, "sigma_max": 10.0, "sigma_min": 0.03, "rho": 7.0, "eta": 1.0}
+ONE_COLOUR_PRESETS = {**PRESETS, "fast": ("sample", {**ONE_COLOUR, "steps": 20})}
+"""Of one image in colour, which colorization asks for. Broad colours are drawn at high noise, where fresh noise at each
+level (η = ∞, of other presets) would forget them: it makes them pale."""
 
-def within(budget: int, colour: bool = False) -> tuple[str, dict]:
+
+def within(budget: int, colours: int = 0) -> tuple[str, dict]:
     """Return the method and settings that make the most of a number of evaluations of the prior for each source.
 
     Below 100 a single chain, with evenly spaced noise levels up to 30; from 100 on as many chains of about 96 as fit,
-    two at least, ranked at 6 evaluations each, all of which are drawn. (For priors without a density.) Of images in
-    ``colour`` a single chain below 172, then chains of about 86; a backward pass counts as one evaluation.
+    two at least, ranked at 6 evaluations each, all of which are drawn. (For priors without a density.) Of several
+    images in colour a single chain below 172, then chains of about 86; a backward pass counts as one evaluation.
+
+    Args:
+        budget: number of evaluations.
+        colours: number of sources that are images in colour, see `coloured`.
 
     Example:
         >>> within(300)[1]["candidates"], within(300)[1]["steps"]
@@ -57,7 +66,9 @@ def within(budget: int, colour: bool = False) -> tuple[str, dict]:
     """
     if not isinstance(budget, int) or budget < 1:
         raise UsageError(f"expected a budget of at least 1 evaluation, got {budget}", fix="for instance budget=300")
-    if colour:
+    if colours == 1:
+        return "sample", {**ONE_COLOUR, "steps": budget}
+    if colours:
         return _within_colour(budget)
     if budget < LONG:
         rho = 1.0 if budget <= SHORT else 2.0
@@ -79,9 +90,9 @@ def _within_colour(budget: int) -> tuple[str, dict]:
     return "search", {**COLOUR_SEARCH, "candidates": candidates, "batch": candidates, "steps": steps}
 
 
-def coloured(priors: Sequence[Prior]) -> bool:
-    """Return whether there are several sources, all images in colour: presets and budgets of these are others."""
-    return len(priors) > 1 and all(len(prior.shape) == 3 and prior.shape[0] == COLOUR for prior in priors)
+def coloured(priors: Sequence[Prior]) -> int:
+    """Return the number of sources where all are images in colour, else 0: presets and budgets depend on it."""
+    return len(priors) if all(len(prior.shape) == 3 and prior.shape[0] == COLOUR for prior in priors) else 0
 
 
 def preferred(priors: Sequence[Prior]) -> str:
@@ -129,7 +140,7 @@ def resolve(
     if not isinstance(method, str):
         return method, settings
     if method in PRESETS:
-        method, preset = (COLOUR_PRESETS if coloured(priors) else PRESETS)[method]
+        method, preset = (PRESETS, ONE_COLOUR_PRESETS, COLOUR_PRESETS)[min(coloured(priors), 2)][method]
         return method, {**_widened(preset, priors), **settings}
     if method not in (names := SEPARATORS.names()):
         raise unknown("method", method, [*PRESETS, *names])

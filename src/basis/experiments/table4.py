@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from basis.presets import PAPER, PRESETS
+from basis.presets import ONE_COLOUR_PRESETS, PAPER
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, facts, skip
 from basis.reproduction.job import COLOUR, RELEASED_COLOUR, Job
 from basis.reproduction.scores import cells, lacking, scores
@@ -21,7 +21,7 @@ PUBLISHED = {  # Inception Score ± deviation and FID, of 50,000 images
     "CIFAR-10 Original": {"IS": (11.24, 0.12), "FID": (0.00, None)},
 }
 DEAR = "BASIS, the paper's text (compact prior)"
-COMPACT = {"Preset fast (compact prior)": PRESETS["fast"], DEAR: PRESETS[PAPER]}
+COMPACT = {"Preset fast (compact prior)": ONE_COLOUR_PRESETS["fast"], DEAR: ONE_COLOUR_PRESETS[PAPER]}
 PRIORS = {"BASIS (Glow)": "cifar10-glow", "BASIS (NCSN)": "cifar10-ncsn"}
 DATA, SPLIT, PART = "cifar10", "train", 500
 
