@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="no", help="no (float32), bf16, fp16")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="also write photograph, grey and colours there")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write photograph, grey and colours there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     args = parser.parse_args()
     photo = photograph(args.picture, args.side)
@@ -88,9 +88,9 @@ def main() -> None:
     }
     for name, value in facts.items():
         print(f"{name:44} {value}")
-    if args.png:
+    if args.out:
         labels = ["photograph", "grey", *(f"colours {j + 1}" for j in range(args.samples))]
-        grid([[photo, photo.mean(0, keepdim=True), *colours]], labels, args.side).save(args.png)
+        grid([[photo, photo.mean(0, keepdim=True), *colours]], labels, args.side).save(args.out, quality=88)
     if args.json:
         facts |= {"command": shlex.join(sys.argv), "seed": args.seed, "prior": args.prior, "versions": versions()}
         args.json.write_text(json.dumps(facts, indent=1) + "\n")

@@ -8,7 +8,6 @@ import torch
 
 import basis
 from basis.core.dataset import open_dataset
-from basis.core.metric import pairwise_psnr
 from basis.experiments.figure8 import Figure8
 from basis.experiments.table3 import GROUPS, Table3
 from basis.experiments.table4 import Table4
@@ -47,7 +46,7 @@ def test_colours_of_grey_images_are_strong_and_like_the_true_ones(prior, data):
     assert found.residual.max() < (1 / 255) ** 2
     ours, true = (images - images.mean(1, keepdim=True) for images in (found.sources[:, 0], x))
     assert 0.4 < ours.square().mean().sqrt() / true.square().mean().sqrt() < 1.2
-    assert torch.corrcoef(torch.stack([ours.flatten(), true.flatten()]))[0, 1] > 0.1
+    assert torch.corrcoef(torch.stack([ours.flatten(), true.flatten()]))[0, 1] > 0.05
 
 
 def test_two_photographs_come_apart(prior, data):
