@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ class Setup:
     def prior(self, job: Job) -> list[Prior]:
         """Return a prior for each source."""
         names = job.prior.split(",")
-        return [self.once(("prior", name, job.data), lambda name=name: self._load(name, job)) for name in names] * (
+        return [self.once(("prior", name, job.data), partial(self._load, name, job)) for name in names] * (
             job.images if len(names) == 1 else 1
         )
 
