@@ -147,7 +147,7 @@ def test_presets_of_several_images_in_colour(images):
     """They match moments; others are projected."""
     arguments = {"shape": [3, 8, 8], "widths": [8], "blocks": [1], "attention": [False], "mean": 0.5, "std": 0.25}
     prior = Counted(EDM(**arguments))
-    for name, most in (("fast", 80), ("quality", 860)):
+    for name, most in (("fast", 96), ("quality", 612)):
         method, settings = resolve(name, {}, priors=[prior, prior])
         assert settings["posterior"] == "moment_matching"
         separator = basis.core.separator.choose(method, settings)

@@ -26,19 +26,19 @@ PRESETS: dict[str, tuple[str, dict]] = {
 }
 SUMMARIES = {
     "paper": "Exactly the paper: annealed Langevin dynamics, 1,001 evaluations a source.",
-    "fast": "Denoise, move onto the mixture, noise again: 20 evaluations a source, 80 of several images in colour.",
-    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960. In colour 86: 172 to 860.",
+    "fast": "Denoise, move onto the mixture, noise again: 20 evaluations a source, 96 of several images in colour.",
+    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960. In colour 102: 204 to 612.",
 }
 SHORT, LONG, RANKING = 30, 100, 6  # evaluations: of a chain with even noise levels, for two chains, of their ranking
 
 COLOUR = 3  # channels
-COLOUR_CHAIN = {"posterior": "moment_matching", "iterations": 3, "sigma_max": 1.0, "sigma_min": 0.01, "rho": 2.0}
+COLOUR_CHAIN = {"posterior": "moment_matching", "iterations": 3, "sigma_max": 5.0, "sigma_min": 0.01, "rho": 4.0}
 COLOUR_STEP = 4  # evaluations of one step of it: one forward, three backward
 COLOUR_SEARCH = {**CHAINS, **COLOUR_CHAIN, "share": 0.0}
 COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
     "paper": PRESETS["paper"],
-    "fast": ("sample", {**COLOUR_CHAIN, "steps": 20}),
-    "quality": ("search", {**COLOUR_SEARCH, "candidates": 10, "batch": 2, "agree": 2, "steps": 20}),
+    "fast": ("sample", {**COLOUR_CHAIN, "steps": 24}),
+    "quality": ("search", {**COLOUR_SEARCH, "candidates": 6, "batch": 2, "agree": 2, "steps": 24}),
 }
 """Of several natural images, which projection alone leaves near their mean: the moments of the denoised estimates tell
 to which of them each part of the mixture belongs. Tuned on validation pairs of CIFAR-10, see docs/results.md."""
@@ -54,7 +54,7 @@ def within(budget: int, colours: int = 0) -> tuple[str, dict]:
 
     Below 100 a single chain, with evenly spaced noise levels up to 30; from 100 on as many chains of about 96 as fit,
     two at least, ranked at 6 evaluations each, all of which are drawn. (For priors without a density.) Of several
-    images in colour a single chain below 172, then chains of about 86; a backward pass counts as one evaluation.
+    images in colour a single chain below 204, then chains of about 102; a backward pass counts as one evaluation.
 
     Args:
         budget: number of evaluations.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from basis.core.metric import align, reorder
 from basis.experiments.table2 import pairs
 from basis.reproduction.drawing import panel
 from basis.reproduction.experiment import Outcome, Row
@@ -46,6 +47,7 @@ def repeated(setup: Setup, store: Store, job: Job, n: int) -> Any:
     """Draw each mixture, its samples side by side, and the truth."""
     drawn = job.draw(setup.data(job.data), setup.seed, range(n))
     samples = torch.cat(list(store.arrays(job, n, "samples"))).float() / 255
+    samples = torch.stack([reorder(x, align(x, drawn.sources)) for x in samples.unbind(1)], 1)
     columns = [("mixture", drawn.mixture / job.sources)]
     for j in range(job.samples):
         columns += [(f"sample {j + 1}", samples[:, j, 0]), ("", samples[:, j, 1])]
