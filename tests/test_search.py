@@ -133,14 +133,14 @@ def test_all_budgets_add_up():
 
 
 def test_budgets_of_colour_add_up():
-    for budget in range(4, 3000):
+    for budget in range(3, 3000):
         method, settings = within(budget, colours=2)
-        cost = 4 * settings["steps"]
+        cost = 3 * settings["steps"]
         spent = cost if method == "sample" else settings["candidates"] * (cost + 6)
-        assert spent <= budget < spent + 4 * settings.get("candidates", 1) + settings.get("candidates", 1)
+        assert spent <= budget < spent + 3 * settings.get("candidates", 1) + settings.get("candidates", 1)
         assert settings["steps"] >= 1
-    with pytest.raises(basis.UsageError, match="takes 4 evaluations"):
-        within(3, colours=2)
+    with pytest.raises(basis.UsageError, match="takes 3 evaluations"):
+        within(2, colours=2)
 
 
 def test_presets_of_several_images_in_colour(images):

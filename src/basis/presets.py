@@ -32,13 +32,13 @@ SUMMARIES = {
 SHORT, LONG, RANKING = 30, 100, 6  # evaluations: of a chain with even noise levels, for two chains, of their ranking
 
 COLOUR = 3  # channels
-COLOUR_CHAIN = {"posterior": "moment_matching", "iterations": 3, "sigma_max": 5.0, "sigma_min": 0.01, "rho": 4.0}
-COLOUR_STEP = 4  # evaluations of one step of it: one forward, three backward
+COLOUR_CHAIN = {"posterior": "moment_matching", "iterations": 2, "sigma_max": 5.0, "sigma_min": 0.01, "rho": 4.0}
+COLOUR_STEP = 3  # evaluations of one step of it: one forward, two backward; of three, some were unstable
 COLOUR_SEARCH = {**CHAINS, **COLOUR_CHAIN, "share": 0.0}
 COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
     "paper": PRESETS["paper"],
-    "fast": ("sample", {**COLOUR_CHAIN, "steps": 24}),
-    "quality": ("search", {**COLOUR_SEARCH, "candidates": 6, "batch": 2, "agree": 2, "steps": 24}),
+    "fast": ("sample", {**COLOUR_CHAIN, "steps": 32}),
+    "quality": ("search", {**COLOUR_SEARCH, "candidates": 6, "batch": 2, "agree": 2, "steps": 32}),
 }
 """Of several natural images, which projection alone leaves near their mean: the moments of the denoised estimates tell
 to which of them each part of the mixture belongs. Tuned on validation pairs of CIFAR-10, see docs/results.md."""
