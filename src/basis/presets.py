@@ -40,7 +40,7 @@ COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
     "fast": ("sample", {**COLOUR_CHAIN, "steps": 32}),
     "quality": ("search", {**COLOUR_SEARCH, "candidates": 6, "batch": 2, "agree": 2, "steps": 32}),
 }
-"""Of several natural images, which projection alone leaves near their mean: the moments of the denoised estimates tell
+"""Of several natural images, which projection leaves near their mean in few steps: the moments of the denoised estimates tell
 to which of them each part of the mixture belongs. Tuned on validation pairs of CIFAR-10, see docs/results.md."""
 
 ONE_COLOUR = {"bounded": True, "sigma_max": 10.0, "sigma_min": 0.03, "rho": 7.0, "eta": 1.0}

@@ -203,8 +203,10 @@ def _line(facts: dict) -> str:
         settings = f"{settings}, features {extractor}, against {facts['reference']}".lstrip(", ")
     hashes = " ".join(f"{name} {sha[:12]}" for name, sha in facts.get("hashes", {}).items() if sha)
     times = ", ".join(f"{seconds:.0f}" for seconds in dict.fromkeys(facts.get("times", {}).values()))
+    how = [facts[key] for key in ("device", "precision") if facts.get(key, "no") != "no"]
+    how += ["compiled"] if facts.get("compile") else []
     entries = (
         facts.get("method", "–"), settings or "–", hashes or facts.get("prior", "–"), facts.get("seed", "–"),
-        ", ".join(facts[key] for key in ("device", "precision") if facts.get(key, "no") != "no") or "–", times or "–",
+        ", ".join(how) or "–", times or "–",
     )  # fmt: skip
     return "".join(f"<td>{escape(str(entry))}</td>" for entry in entries)
