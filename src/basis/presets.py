@@ -40,8 +40,8 @@ COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
     "fast": ("sample", {**COLOUR_CHAIN, "steps": 32}),
     "quality": ("search", {**COLOUR_SEARCH, "candidates": 6, "batch": 2, "agree": 2, "steps": 32}),
 }
-"""Of several natural images, which projection leaves near their mean in few steps: the moments of the denoised estimates tell
-to which of them each part of the mixture belongs. Tuned on validation pairs of CIFAR-10, see docs/results.md."""
+"""Of several natural images, which few steps of projection leave near their mean: the moments of the denoised estimates
+tell to which of them each part of the mixture belongs. Tuned on validation pairs of CIFAR-10, see docs/results.md."""
 
 ONE_COLOUR = {"bounded": True, "sigma_max": 10.0, "sigma_min": 0.03, "rho": 7.0, "eta": 1.0}
 ONE_COLOUR_PRESETS = {**PRESETS, "fast": ("sample", {**ONE_COLOUR, "steps": 20})}
