@@ -27,7 +27,7 @@ from basis.priors.edm import EDM
 DELTA, SIGMA, SIGMA_MIN = 2e-5, 0.3, 0.01
 ETA = DELTA * (SIGMA / SIGMA_MIN) ** 2
 PLAIN = "plain eager"
-KINDS = (PLAIN, "basis", "basis bf16", "basis bf16 compiled")
+KINDS = (PLAIN, "basis", "basis compiled", "basis bf16", "basis bf16 compiled")
 SECONDS = 1.0  # length of a repetition
 
 

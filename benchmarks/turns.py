@@ -29,8 +29,8 @@ class LibraryStep:
         self, prior: basis.Prior, mixture: torch.Tensor, kind: str, ratio: float, delta: float, sigma: float
     ) -> None:
         prior = prior.eval().requires_grad_(False)
-        if "bf16" in kind:
-            prior = basis.Accelerated(prior, "bf16", compile="compiled" in kind)
+        if "bf16" in kind or "compiled" in kind:
+            prior = basis.Accelerated(prior, "bf16" if "bf16" in kind else "no", compile="compiled" in kind)
         self.sigma = sigma
         self.posterior = basis.GaussianLikelihood(
             basis.Product([prior, prior]), basis.WeightedSum([1.0, 1.0]), mixture, ratio

@@ -1,0 +1,44 @@
+"""What the tests of training share: a data set, a recipe to write, and the command."""
+
+import sys
+
+import pytest
+
+from basis.cli import main
+from basis.core.dataset import DATASETS
+from training.shared import RECIPE
+
+
+@pytest.fixture(scope="module")
+def data():
+    pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
+    return DATASETS.get("digits")()
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Write a recipe, with some of its text replaced; returns its path."""
+
+    def write(*replacements):
+        text = RECIPE
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "tiny.toml").write_text(text)
+        return tmp_path / "tiny.toml"
+
+    return write
+
+
+@pytest.fixture
+def train(monkeypatch, capsys):
+    """Call `basis train`; return the exit code, what was printed and the lines of errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["basis", "train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        captured = capsys.readouterr()
+        return caught.value.code or 0, captured.out, captured.err.splitlines()
+
+    return call
