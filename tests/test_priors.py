@@ -248,6 +248,23 @@ def test_an_accelerated_prior_is_the_same_prior():
         basis.Accelerated(prior, "bf8")
 
 
+def test_tf32_holds_within_a_call_alone(edm):
+    seen = []
+
+    class Watched(basis.Prior):
+        def score(self, x, sigma):
+            seen.append(torch.get_float32_matmul_precision())
+            return edm.score(x, sigma)
+
+    before, x = torch.get_float32_matmul_precision(), torch.rand(2, *edm.shape)
+    fast = basis.Accelerated(Watched(edm.shape), "tf32")
+    torch.testing.assert_close(fast.score(x, 0.3), edm.score(x, 0.3), rtol=0, atol=0.05)
+    with pytest.raises(basis.UsageError, match="sigma > 0"):
+        fast.score(x, 0.0)
+    assert seen == ["high", "high"]
+    assert torch.get_float32_matmul_precision() == before
+
+
 def test_priors_of_different_discrete_levels_do_not_go_together():
     one, other = basis.NCSN((1, 8, 8), 4), basis.NCSN((1, 8, 8), 4, sigmas=[0.5, 0.1])
     with pytest.raises(basis.UsageError, match="trained at different noise levels"):
@@ -365,6 +382,33 @@ def test_what_cannot_be_compiled_computes_as_it_is(edm, monkeypatch, fails):
     assert lines == (["the network is not compiled, and computes as it is: RuntimeError: no compiler"] if fails else [])
     assert len(calls) == {None: 4, "when asked for": 0, "when called": 1}[fails]
     assert fast.compiled == (fails is None)
+
+
+def test_cuda_graphs_are_asked_for_and_what_they_return_is_kept(edm, monkeypatch):
+    """A graph writes every result into the same memory: a stand-in for the compiler does the same."""
+    modes, memory = [], torch.empty(3, *edm.shape)
+
+    def compiler(function, mode=None, **settings):
+        modes.append(mode)
+        return function
+
+    class Recorded(basis.Prior):
+        def __init__(self, prior):
+            super().__init__(prior.shape)
+            self.network = prior
+
+        def score(self, x, sigma):
+            return memory.copy_(self.network.score(x, sigma))
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    fast = basis.Accelerated(Recorded(edm), "no", compile=True, graphs=True)
+    x = torch.rand(3, *edm.shape, generator=torch.Generator().manual_seed(0))
+    first = fast.score(x, 0.3)
+    fast.score(1 - x, 0.3)
+    assert torch.equal(first, edm.score(x, 0.3))
+    assert modes == ["reduce-overhead"]
+    with pytest.raises(basis.UsageError, match="compile=True"):
+        basis.Accelerated(edm, graphs=True)
 
 
 def test_other_errors_are_no_failure_to_compile(edm, monkeypatch):

@@ -37,7 +37,9 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="Another sett
 SamplesOption = Annotated[int, typer.Option("--samples", help="Posterior samples of each mixture.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Fixes the result.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
-PrecisionOption = Annotated[str, typer.Option("--precision", help="Compute the network in no (float32), bf16, fp16.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="Compute the network in no (float32), tf32 (on GPUs), bf16, fp16.")
+]
 CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the network: a minute's wait, then faster.")]
 DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Folder of data sets (or set BASIS_DATA).")]
 SourcesOption = Annotated[int | None, typer.Option("--sources", "-k", help="Number K of sources (2 by default).")]
