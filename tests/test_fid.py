@@ -8,7 +8,7 @@ from torch import nn
 
 import basis
 from basis.metrics import _features
-from basis.metrics._features import INCEPTION, INCEPTION_SHA256, Extractor, extractor
+from basis.metrics._features import INCEPTION, INCEPTION_SHA256, Extractor, extractor, load_classifier
 from basis.metrics.fid import FID
 from basis.metrics.inception_score import InceptionScore
 from basis.metrics.kid import KID
@@ -185,6 +185,18 @@ def test_features_without_probabilities_have_no_inception_score(linear, images):
     alone = Extractor("alone", "", lambda x: (linear.call(x)[0], None))
     with pytest.raises(basis.UsageError, match="extractor alone gives features alone"):
         InceptionScore(alone).update(images[0])
+
+
+def test_early_features_are_those_of_the_first_stage():
+    """Two by hand, of its means over the picture; the logits are the classifier's own."""
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    network = load_classifier("cifar10-classes")
+    seen = network.stages[0](torch.nn.functional.gelu(network.enter((x - 0.4734) / 0.2517)))
+    ((features, logits),) = extractor("cifar10-textures")(x)
+    assert features.shape == (3, 64)
+    torch.testing.assert_close(features[1, 5], seen[1, 5].double().mean(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(features[2, 63], seen[2, 63].double().mean(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(logits, network(x).double())
 
 
 def test_what_is_no_extractor(tmp_path):

@@ -41,7 +41,10 @@ def reproduce(
         list[str] | None, typer.Option("--prior", metavar="NAME=PRIOR", help=f"A prior: {', '.join(PRIORS)}.")
     ] = None,
     features: Annotated[
-        str, typer.Option("--features", help="For IS and FID: inception, mnist-digits, cifar10-classes, a file.")
+        str,
+        typer.Option(
+            "--features", help="For IS, FID: inception, mnist-digits, cifar10-classes, cifar10-textures, a file."
+        ),
     ] = "inception",
     only: Annotated[list[str] | None, typer.Option("--only", metavar="ROW", help="Measure this row alone.")] = None,
     more: Annotated[bool, typer.Option("--more", help="Also the rows that are left out for their cost.")] = False,

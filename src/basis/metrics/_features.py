@@ -29,6 +29,7 @@ BATCH = 100  # images at a time
 Answer = tuple[Tensor, Tensor | None]
 Classifier = DigitClassifier | PictureClassifier
 CLASSIFIERS: dict[str, type[Classifier]] = {"mnist-digits": DigitClassifier, "cifar10-classes": PictureClassifier}
+EARLY = {"cifar10-textures": "cifar10-classes"}  # extractors by the classifier whose first stage they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +86,9 @@ def extractor(source: str | Path | Extractor = "inception", device: str = "cpu")
 
     Args:
         source: "inception" (the network of the published figures: 3×H×W images in 8 bits, 2,048 features), a bundled
-            one ("mnist-digits": 1×28×28; "cifar10-classes": 3×32×32), or a TorchScript file whose module takes images
-            in [0, 1], (N, C, H, W), and returns features, (N, D), or a tuple of features and class logits.
+            one ("mnist-digits": 1×28×28; "cifar10-classes": 3×32×32; "cifar10-textures": the same classifier's first
+            stage, which sees colours and textures where the last sees objects), or a TorchScript file whose module
+            takes images in [0, 1], (N, C, H, W), and returns features, (N, D), or a tuple of features and class logits.
         device: where to compute.
 
     Raises:
@@ -103,10 +105,11 @@ def extractor(source: str | Path | Extractor = "inception", device: str = "cpu")
         return source
     if str(source) == "inception":
         return _inception(device)
-    if str(source) in bundled():
-        network = load_classifier(str(source), device)
-        sha256 = sha256_of(FOLDER / str(source) / WEIGHTS)
-        return Extractor(str(source), sha256, lambda x: _both(network, x.to(device, torch.float32)))
+    if (name := str(source)) in bundled():
+        owner = EARLY.get(name, name)
+        network = load_classifier(owner, device)
+        sha256 = sha256_of(FOLDER / owner / WEIGHTS)
+        return Extractor(name, sha256, lambda x: _both(network, x.to(device, torch.float32), name in EARLY))
     if Path(source).is_file():
         return _torchscript(Path(source), device)
     raise unknown("feature extractor", str(source), ["inception", *bundled()])
@@ -114,7 +117,7 @@ def extractor(source: str | Path | Extractor = "inception", device: str = "cpu")
 
 def bundled() -> list[str]:
     """Return the names of the bundled extractors."""
-    return sorted(path.parent.name for path in FOLDER.glob(f"*/{WEIGHTS}"))
+    return sorted([*(path.parent.name for path in FOLDER.glob(f"*/{WEIGHTS}")), *EARLY])
 
 
 def load_classifier(name: str = "mnist-digits", device: str = "cpu") -> Classifier:
@@ -189,6 +192,7 @@ def _torchscript(path: Path, device: str) -> Extractor:
     return Extractor(path.name, sha256_of(path), call)
 
 
-def _both(network: Classifier, x: Tensor) -> Answer:
+def _both(network: Classifier, x: Tensor, early: bool) -> Answer:
     features = network.features(x)
-    return features, network.head(features)
+    logits = network.head(features)
+    return network.textures(x) if early and isinstance(network, PictureClassifier) else features, logits

@@ -35,8 +35,17 @@ class PictureClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the features, (N, D), of images in [0, 1], (N, 3, 32, 32)."""
-        x = ((x - MEAN) / STD).contiguous(memory_format=torch.channels_last)
-        return self.stages(F.gelu(self.enter(x))).amax((2, 3))
+        return self.stages(self._entered(x)).amax((2, 3))
+
+    def textures(self, x: Tensor) -> Tensor:
+        """Return the means over the picture of what the first stage sees: colours and textures, not yet objects.
+
+        Takes images in [0, 1], (N, 3, 32, 32); returns (N, channels of the first stage).
+        """
+        return self.stages[0](self._entered(x)).mean((2, 3))
+
+    def _entered(self, x: Tensor) -> Tensor:
+        return F.gelu(self.enter(((x - MEAN) / STD).contiguous(memory_format=torch.channels_last)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of CIFAR-10's ten classes, (N, 10), of images in [0, 1], (N, 3, 32, 32)."""
