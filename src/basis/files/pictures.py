@@ -42,11 +42,12 @@ def tile(image: Tensor, largest: int | None = None) -> Image.Image:
 
 
 def grid(rows: Sequence[Sequence[Tensor | None]], labels: Sequence[str], largest: int | None = None) -> Image.Image:
-    """Return rows of images (C, H, W) in [0, 1] as one picture, with a label over each column."""
+    """Return rows of images (C, H, W) in [0, 1] as one picture, with a label over each column, if any."""
     tiles = [[None if image is None else tile(image, largest) for image in row] for row in rows]
     width, height = next(t for row in tiles for t in row if t is not None).size
     columns = max(len(row) for row in rows)
-    size = (GAP + columns * (width + GAP), LABEL + GAP + len(rows) * (height + GAP))
+    top = LABEL + GAP if labels else GAP
+    size = (GAP + columns * (width + GAP), top + len(rows) * (height + GAP))
     picture = Image.new("RGB", size, PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
     for c, label in enumerate(labels):
@@ -54,7 +55,7 @@ def grid(rows: Sequence[Sequence[Tensor | None]], labels: Sequence[str], largest
     for r, row in enumerate(tiles):
         for c, picture_tile in enumerate(row):
             if picture_tile is not None:
-                picture.paste(picture_tile, (GAP + c * (width + GAP), LABEL + GAP + r * (height + GAP)))
+                picture.paste(picture_tile, (GAP + c * (width + GAP), top + r * (height + GAP)))
     return picture
 
 
