@@ -29,6 +29,12 @@ FAMILIES: dict[str, Callable[[int], tuple]] = {  # method and settings for a num
     "sample": lambda n: ("sample", {"steps": n}),
     "moment_matching": lambda n: ("sample", {"posterior": "moment_matching", "steps": n // 4}),  # with three VJPs each
 }
+LABELS = {
+    "budget": "--budget N",
+    "basis": "basis, the paper's dynamics",
+    "sample": "sample, projection",
+    "moment_matching": "sample, moment matching",
+}  # in the plot
 
 
 class Counted(Prior):
@@ -94,8 +100,11 @@ def plot(rows: list[dict], path: Path) -> None:
             axes.axhline(y[0], linestyle="--", color="grey", linewidth=1)
             axes.annotate(Path(family).name, (1, y[0]), xycoords=("axes fraction", "data"), ha="right", va="bottom")
         else:
-            axes.errorbar(x, y, [bar or 0 for bar in error], fmt="o-" if len(x) > 1 else "s", capsize=3, label=family)
+            look = {"fmt": "o-" if len(x) > 1 else "s", "capsize": 3, "label": LABELS.get(family, family)}
+            axes.errorbar(x, y, [bar or 0 for bar in error], **look)
     axes.set(xscale="log", xlabel="evaluations of the prior, a source", ylabel="PSNR / dB (mean ± s.e.)")
+    budgets = sorted({int(row["name"].split()[-1]) for row in rows if row["name"] != row["family"]})
+    axes.set_xticks(budgets, [f"{n:,}" for n in budgets])
     axes.legend()
     axes.grid(alpha=0.3)
     figure.tight_layout()
