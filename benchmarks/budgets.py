@@ -104,7 +104,8 @@ def plot(rows: list[dict], path: Path) -> None:
             axes.errorbar(x, y, [bar or 0 for bar in error], **look)
     axes.set(xscale="log", xlabel="evaluations of the prior, a source", ylabel="PSNR / dB (mean ± s.e.)")
     budgets = sorted({int(row["name"].split()[-1]) for row in rows if row["name"] != row["family"]})
-    axes.set_xticks(budgets, [f"{n:,}" for n in budgets])
+    if budgets:
+        axes.set_xticks(budgets, [f"{n:,}" for n in budgets])
     axes.legend()
     axes.grid(alpha=0.3)
     figure.tight_layout()
