@@ -58,7 +58,9 @@ def test_the_recipe_starts_and_goes_on(name, tmp_path):
     pytest.importorskip("accelerate", reason="training needs accelerate")
     from basis.training.loop import train
 
-    recipe = dataclasses.replace(read_recipe(RECIPES / f"{name}.toml"), steps=4, batch=4, every=2, decay=0.0, compile=False)
+    recipe = dataclasses.replace(
+        read_recipe(RECIPES / f"{name}.toml"), steps=4, batch=4, every=2, decay=0.0, compile=False
+    )
     data = Few(open_dataset(recipe.data, DATA))
     whole = list(train(recipe, data, tmp_path / "whole"))
     for progress in train(recipe, data, tmp_path / "parts"):
