@@ -5,6 +5,7 @@ draws samples from p(x | m).
 """
 
 from basis.api import separate, stream
+from basis.core.accelerated import Accelerated
 from basis.core.checkpoint import load_prior, save_prior
 from basis.core.errors import BasisError, DataError, DivergenceError, UsageError
 from basis.core.flow import flow_log_prob
@@ -13,7 +14,7 @@ from basis.core.metric import align, reorder
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes, find_modes
 from basis.core.posterior import Posterior
-from basis.core.prior import Accelerated, Bounded, DensityPrior, Prior, Product, Rescaled
+from basis.core.prior import Bounded, DensityPrior, Prior, Product, Rescaled
 from basis.core.sampler import Sampler, State
 from basis.core.schedule import geometric, karras
 from basis.core.separator import Run, Separation, Separator

@@ -14,10 +14,11 @@ import typer
 from torch import Tensor
 from tqdm import tqdm
 
+from basis.core.accelerated import Accelerated
 from basis.core.checkpoint import foreign, load_prior, locate, read_card, weights_sha256
 from basis.core.errors import UsageError
 from basis.core.learned import load_separator
-from basis.core.prior import Accelerated, Prior
+from basis.core.prior import Prior
 from basis.core.sampler import State
 from basis.core.separator import SEPARATORS, Run, Separator
 from basis.core.windowed import Windowed

@@ -10,10 +10,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from basis.core.accelerated import Accelerated
 from basis.core.checkpoint import foreign, load_prior, locate, read_card, sha256_of, weights_sha256
 from basis.core.errors import BasisError, DataError, UsageError, unknown
 from basis.core.learned import load_separator
-from basis.core.prior import Accelerated, DensityPrior, Prior
+from basis.core.prior import DensityPrior, Prior
 from basis.core.separator import Separator, choose
 from basis.metrics._features import Extractor, extractor, missing_inception
 from basis.presets import resolve
