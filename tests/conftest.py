@@ -1,9 +1,12 @@
 """What the tests share: one thread, and small priors whose every property is known in closed form."""
 
+import sys
+
 import pytest
 import torch
 
 import basis
+from basis.cli import main
 from basis.core.prior import Prior
 from basis.priors.edm import EDM
 
@@ -39,6 +42,21 @@ def tiled():
 def as_sampled():
     """Settings under which BASIS ends with the sample of the annealed posterior itself."""
     return {"denoise": False, "project": False}
+
+
+@pytest.fixture
+def run_basis(monkeypatch, capsys):
+    """Call `basis` in this process; return the exit code, and what went to standard output and to standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["basis", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        captured = capsys.readouterr()
+        return caught.value.code or 0, captured.out, captured.err
+
+    return call
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """Fine-tuning: one network for each noise level, each from the next smaller one, and all of them one prior."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import basis
-from basis.cli import main
 from basis.core.checkpoint import CARD, WEIGHTS
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
@@ -46,18 +45,10 @@ LEVELS = (0.4, 0.2, 0.1)
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(run_basis, tmp_path):
     """Call `basis finetune`; return the exit code, what was printed and the errors."""
     (tmp_path / "tiny.toml").write_text(RECIPE)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["basis", "finetune", str(tmp_path / "tiny.toml"), *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return caught.value.code or 0, captured.out, captured.err
-
-    return call
+    return partial(run_basis, "finetune", tmp_path / "tiny.toml")
 
 
 def test_finetune(command, tmp_path):

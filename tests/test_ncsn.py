@@ -3,12 +3,12 @@
 import itertools
 import math
 import sys
+from functools import partial
 
 import pytest
 import torch
 
 import basis
-from basis.cli import main
 from basis.core.checkpoint import CARD, WEIGHTS
 from basis.networks.refinenet import RefineNet, moments
 from basis.priors.ncsn import NCSN
@@ -114,17 +114,9 @@ def checkpoint(path, version=1, change=None, legacy=False, bare=False):
 
 
 @pytest.fixture
-def convert(monkeypatch, capsys):
+def convert(run_basis):
     """Call `basis import`; return the exit code, what was printed and the errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["basis", "import", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return caught.value.code or 0, captured.out, captured.err
-
-    return call
+    return partial(run_basis, "import")
 
 
 @pytest.mark.parametrize("kind", [{}, {"legacy": True}, {"bare": True}, {"version": 2}, {"version": 2, "legacy": True}])

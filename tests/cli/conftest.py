@@ -1,13 +1,10 @@
 """Calling the command line in this process, on small files and a small prior."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
 import basis
-from basis.cli import main
 from cli.shared import MIXTURE, PAPER, PIXELS, QUICK, SUM, Result, make_prior
 
 
@@ -17,16 +14,12 @@ def prior(tmp_path_factory):
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys):
+def cli(run_basis):
     """Call `basis` in this process."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["basis", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return Result(caught.value.code or 0, captured.out, captured.err.splitlines())
+        code, out, errors = run_basis(*arguments)
+        return Result(code, out, errors.splitlines())
 
     return call
 

@@ -1,10 +1,7 @@
 """What the tests of training share: a data set, a recipe to write, and the command."""
 
-import sys
-
 import pytest
 
-from basis.cli import main
 from basis.core.dataset import DATASETS
 from training.shared import RECIPE
 
@@ -31,14 +28,11 @@ def recipe(tmp_path):
 
 
 @pytest.fixture
-def train(monkeypatch, capsys):
+def train(run_basis):
     """Call `basis train`; return the exit code, what was printed and the lines of errors."""
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["basis", "train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return caught.value.code or 0, captured.out, captured.err.splitlines()
+        code, printed, errors = run_basis("train", *arguments)
+        return code, printed, errors.splitlines()
 
     return call
