@@ -45,16 +45,17 @@ def compute(store: Store, wanted: Sequence[tuple[Job, int]], workers: int) -> It
     threads = max(1, torch.get_num_threads() // workers)
     pool = ProcessPoolExecutor(workers, SPAWN, _begin, (store.folder, replace(store.setup), threads, news))
     try:
-        waiting: dict[Future, Job] = {pool.submit(_separate, i, *entry): entry[0] for i, entry in enumerate(parts)}
+        waiting: dict[Future, int] = {pool.submit(_separate, i, *entry): i for i, entry in enumerate(parts)}
         while waiting:
             done, _ = wait(waiting, LOOK, FIRST_COMPLETED)
+            _drain(news, shares)
             for future in done:
-                job = waiting.pop(future)
+                number = waiting.pop(future)
                 try:
                     future.result()
+                    shares[number] = PERCENT  # its last news may still be on their way
                 except BasisError as error:
-                    store.setup.fail(job, error)
-            shares.update(_drain(news))
+                    store.setup.fail(parts[number][0], error)
             yield Progress(TITLE, sum(shares.values()), PERCENT * len(parts))
     except BrokenProcessPool:
         pass
@@ -66,15 +67,14 @@ def compute(store: Store, wanted: Sequence[tuple[Job, int]], workers: int) -> It
         pool.shutdown(cancel_futures=True)
 
 
-def _drain(news: multiprocessing.Queue) -> dict[int, int]:
-    """Return the latest news of each part, in percent."""
-    found: dict[int, int] = {}
+def _drain(news: multiprocessing.Queue, shares: dict[int, int]) -> None:
+    """Note the news of each part, in percent; news that come after the end of a part change nothing."""
     while True:
         try:
             number, percent = news.get_nowait()
         except queue.Empty:
-            return found
-        found[number] = percent
+            return
+        shares[number] = max(percent, shares.get(number, 0))
 
 
 _store: Store
