@@ -17,7 +17,15 @@ from basis.training.recipe import read_recipe
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST = 25e6  # bytes
 DATA = os.environ.get("BASIS_DATA")
-CIFAR10 = ["cifar10", "cifar10-compact", "cifar10-high", "cifar10-animals", "cifar10-machines", "animals64"]
+CIFAR10 = [
+    "cifar10",
+    "cifar10-compact",
+    "cifar10-high",
+    "cifar10-colour",
+    "cifar10-animals",
+    "cifar10-machines",
+    "animals64",
+]
 NAMES = dict.fromkeys(CIFAR10, "cifar-10-batches-bin") | {"church": "church-like", "church-compact": "church-like"}
 
 

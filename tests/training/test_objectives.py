@@ -10,7 +10,7 @@ import basis
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
-from basis.training.objectives import Denoising, Likelihood, ScoreMatching
+from basis.training.objectives import Denoising, Likelihood, ScoreMatching, unseen
 
 
 def test_score_matching_of_a_perfect_score():
@@ -62,3 +62,28 @@ def test_the_objective_of_a_perfect_and_of_a_blind_denoiser():
             return (0.3 - x) / sigma[:, None, None, None] ** 2
 
     assert Denoising(Point((1, 8, 8)), 0.5)(x, sigma, eps).max() < 1e-8
+
+
+def test_where_grey_is_known_noise_and_loss_are_those_of_the_rest():
+    """D(y) = y has the loss of the noise: where a sum is known, that of the noise which it does not see."""
+    x, eps = torch.rand(2, 3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    known = torch.tensor([[0.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.3, 0.6, 0.1]])
+    sigma, std, rest = torch.tensor([0.1, 0.2, 1.0]), 0.25, 0.1
+    seen = []
+
+    class Identity(basis.Prior):
+        def score(self, x, sigma):
+            seen.append(x)
+            return torch.zeros_like(x)
+
+    found = Denoising(Identity((3, 4, 4)), std, rest)(x, sigma, eps, known)
+    hidden = [eps[0].double()]
+    for i in (1, 2):  # by a projection matrix
+        w = known[i].double()[:, None]
+        hidden.append(torch.einsum("cd,dhw->chw", torch.eye(3) - w @ torch.linalg.pinv(w), eps[i].double()))
+        torch.testing.assert_close(torch.tensordot(known[i], seen[0][i], 1), torch.tensordot(known[i], x[i], 1))
+    s = torch.tensor([std, rest, rest])
+    expected = (sigma**2 + s**2) / s**2 * torch.stack([part.square().mean() for part in hidden])
+    torch.testing.assert_close(found, expected.float())
+    assert torch.equal(unseen(eps, None), eps)
+    assert torch.equal(Denoising(Identity((3, 4, 4)), std)(x, sigma, eps)[0], found[0])

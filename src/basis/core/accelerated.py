@@ -49,7 +49,7 @@ class Accelerated(Prior):
             raise unknown("precision", str(precision), kinds)
         if graphs and not compile:
             raise UsageError("CUDA graphs are of compiled networks", fix="give compile=True too")
-        super().__init__(prior.shape, prior.support, prior.levels)
+        super().__init__(prior.shape, prior.support, prior.levels, prior.known)
         self.prior, self.dtype, self.compiled, self.graphs = prior, kinds[precision], compile, graphs
         self.products = "high" if precision == "tf32" else None
         if compile:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import safetensors
+import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -25,7 +26,9 @@ WEIGHTS, CARD, HEADER = "model.safetensors", "card.json", "basis"
 M = TypeVar("M", bound=nn.Module)
 
 
-def save_prior(prior: Prior, arguments: dict, folder: str | Path, card: dict | None = None) -> Path:
+def save_prior(
+    prior: Prior, arguments: dict, folder: str | Path, card: dict | None = None, dtype: torch.dtype | None = None
+) -> Path:
     """Write a prior so that `load_prior` finds it again; each file there is replaced whole or not at all.
 
     Args:
@@ -33,6 +36,7 @@ def save_prior(prior: Prior, arguments: dict, folder: str | Path, card: dict | N
         arguments: keyword arguments of its class that build it, JSON values.
         folder: folder to write.
         card: what a reader should know (data, command, steps, scores); the sha256 of the weights is added.
+        dtype: what parameters are rounded to in the file, for instance `torch.bfloat16`, half as large; buffers stay.
 
     Returns:
         The folder.
@@ -45,13 +49,17 @@ def save_prior(prior: Prior, arguments: dict, folder: str | Path, card: dict | N
         >>> load_prior(folder).shape
         (1, 8, 8)
     """
-    return save_module(prior, {"prior": PRIORS.name_of(type(prior)), "arguments": arguments}, folder, card)
+    header = {"prior": PRIORS.name_of(type(prior)), "arguments": arguments}
+    return save_module(prior, header, folder, card, dtype)
 
 
-def save_module(module: nn.Module, header: dict, folder: str | Path, card: dict | None = None) -> Path:
+def save_module(
+    module: nn.Module, header: dict, folder: str | Path, card: dict | None = None, dtype: torch.dtype | None = None
+) -> Path:
     """Write tensors, header and card of a module of any kind; see `save_prior` and `save_separator`."""
     folder = Path(folder)
     tensors = {k: v.contiguous().cpu() for k, v in module.state_dict().items()}
+    tensors |= {k: tensors[k].to(dtype) for k, _ in module.named_parameters() if dtype}
     content = save(tensors, metadata={HEADER: json.dumps(header)})
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS, content)

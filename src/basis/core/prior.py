@@ -26,6 +26,8 @@ class Prior(nn.Module, ABC):
         shape: shape S of one example, for instance (1, 28, 28).
         support: smallest and largest value that the data can take, for instance (0.0, 1.0); None for any.
         levels: noise levels that the prior knows, decreasing, where it knows only some; None for any.
+        known: name of the mixing of one source, for instance "grayscale", of which x may hold the exact mixture beside
+            noise of level σ in all else, because the prior was trained so; None for noise in all of x.
 
     Example:
         >>> class Normal(Prior):
@@ -40,10 +42,12 @@ class Prior(nn.Module, ABC):
         shape: Sequence[int],
         support: tuple[float, float] | None = None,
         levels: Sequence[float] | None = None,
+        known: str | None = None,
     ) -> None:
         super().__init__()
         self.shape, self.support = tuple(shape), support
         self.levels = None if levels is None else tuple(levels)
+        self.known = known
 
     @abstractmethod
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -143,7 +147,8 @@ class Product(Prior):
                 fix="choose priors that share their levels, or one that covers all of them",
             )
         shape, support = kinds.pop()
-        super().__init__((len(priors), *shape), support, levels.pop() if levels else None)
+        known = priors[0].known if len(priors) == 1 else None
+        super().__init__((len(priors), *shape), support, levels.pop() if levels else None, known)
         self.distinct = list(dict.fromkeys(priors))
         self.order = [self.distinct.index(prior) for prior in priors]
         self.members = nn.ModuleList(self.distinct)  # so that `.to(device)` reaches them
@@ -210,6 +215,7 @@ class Rescaled(Prior):
             prior.shape,
             ends and ((ends[0] - shift) / scale, (ends[1] - shift) / scale),
             prior.levels and [level / scale for level in prior.levels],
+            prior.known,
         )
         self.prior, self.scale, self.shift = prior, scale, shift
 
@@ -238,7 +244,7 @@ class Bounded(Prior):
     """
 
     def __init__(self, prior: Prior) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels)
+        super().__init__(prior.shape, prior.support, prior.levels, prior.known)
         if prior.support is None:
             raise UsageError("the prior does not say which values its data can take", fix="give it a support")
         self.prior, self.ends = prior, prior.support

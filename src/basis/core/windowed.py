@@ -60,7 +60,7 @@ class Windowed(Prior):
             )
         if not 0 <= overlap < 1 or at_once < 1:
             raise UsageError(f"expected 0 <= overlap < 1 and at_once >= 1, got {overlap} and {at_once}")
-        super().__init__((prior.shape[0], *size), prior.support, prior.levels)
+        super().__init__((prior.shape[0], *size), prior.support, prior.levels, prior.known)
         self.prior, self.at_once = prior, at_once
         (tall, wide), (h, w) = size, prior.shape[1:]
         self.corners = [(top, left) for top in starts(tall, h, overlap) for left in starts(wide, w, overlap)]

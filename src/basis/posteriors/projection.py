@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.mixing import Mixing
+from basis.core.mixing import MIXINGS, Mixing
 from basis.core.posterior import Posterior
 from basis.core.prior import Prior, per_example
 
@@ -31,6 +31,11 @@ class Projection(Posterior):
     ``bounded`` keeps the estimate within the prior's support, exact mixtures by `Mixing.project`: where a mixture of
     images in [0, 1] is 0, so is every source. On MNIST it is worth 2 dB.
 
+    A prior that was trained to see the mixture itself in part of its examples (``Prior.known``), the grey of images in
+    colour, say, is shown it: for exact mixtures of that kind, ``x̂ = D(x + A⁺ (m - A x), σ)`` is E[x₀ | x, m] but for
+    the training's error, since the rest of x is all that has noise. Colours are then drawn from what goes with the
+    grey image, not with its noisy version.
+
     Saturating mixings take their censored residual. Where ``J Jᵀ`` is no multiple of the identity, exact mixtures are
     met by `Mixing.project`, in several steps.
 
@@ -39,9 +44,10 @@ class Projection(Posterior):
         noise: standard deviation σ_y >= 0 of the mixture, in its units: a number, or one for each mixture, (B,). 0
             for exact mixtures.
         bounded: whether to keep to the prior's support, where it has one.
+        known: whether the prior is shown the mixture; by default where it was trained to be, and the mixture is exact.
 
     Raises:
-        UsageError: negative noise; noise with a mixing for which ``J Jᵀ`` is no multiple of the identity.
+        UsageError: negative noise; noise with a mixture to be shown, or with a mixing for which ``J Jᵀ`` is no multiple of the identity.
 
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum
@@ -53,7 +59,13 @@ class Projection(Posterior):
     """
 
     def __init__(
-        self, prior: Prior, mixing: Mixing, mixture: Tensor, noise: float | Tensor = 0.0, bounded: bool = False
+        self,
+        prior: Prior,
+        mixing: Mixing,
+        mixture: Tensor,
+        noise: float | Tensor = 0.0,
+        bounded: bool = False,
+        known: bool | None = None,
     ) -> None:
         super().__init__(prior, mixing, mixture)
         self.noise = torch.as_tensor(noise, dtype=mixture.dtype, device=mixture.device)
@@ -67,10 +79,14 @@ class Projection(Posterior):
                 fix="take noise=0, or posterior gaussian_likelihood",
             )
         self.bounds, self.exact = self.support if bounded else None, not self.noise.any()
+        trained = prior.known is not None and isinstance(mixing, MIXINGS.get(prior.known))
+        self.shown = (trained and self.exact) if known is None else known
+        if self.shown and not self.exact:
+            raise UsageError("a noisy mixture cannot be shown to the prior", fix="leave out known=true")
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         s2 = per_example(sigma, x) ** 2
-        clean = self.prior.denoise(x, sigma)
+        clean = self.prior.denoise(self.mixing.project(x, self.mixture) if self.shown else x, sigma)
         if self.gain is None or (self.bounds and self.exact):
             clean = self.mixing.project(clean, self.mixture, self.bounds)
         else:

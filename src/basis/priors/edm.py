@@ -31,6 +31,7 @@ class EDM(Prior):
         std: standard deviation σ_data of the data's pixels.
         widths, blocks, attention, patch: the network's size, see `basis.networks.unet.UNet`.
         borders: noise levels, falling, between ranges that have a network each, see `ByLevel`; none for one network.
+        known: see `Prior`; what of the images a recipe's table [known] leaves without noise.
 
     Raises:
         UsageError: a noise level that is not positive; borders that do not fall or are not positive.
@@ -46,8 +47,9 @@ class EDM(Prior):
         attention: Sequence[bool],
         patch: int = 2,
         borders: Sequence[float] = (),
+        known: str | None = None,
     ) -> None:
-        super().__init__(shape, support=(0.0, 1.0))
+        super().__init__(shape, support=(0.0, 1.0), known=known)
         if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):
             raise UsageError(f"expected falling positive noise levels as borders, got {[*borders]}")
         self.mean, self.std = mean, std

@@ -30,7 +30,7 @@ class Misfit(Prior):
     """
 
     def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels)
+        super().__init__(prior.shape, prior.support, prior.levels, prior.known)
         self.prior, self.mixing, self.mixture = prior, mixing, mixture
         self.total = mixture.new_zeros(len(mixture))
 

@@ -23,15 +23,17 @@ from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.prior import DensityPrior, Prior
 from basis.core.schedule import geometric, overlapping
 from basis.networks.magnitude import hold_weights, plain_parameters, renew_weights
-from basis.training.objectives import noise_levels, objective
+from basis.training.objectives import known_weights, noise_levels, objective
 from basis.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
 SLOWER = "lower the recipe's learning_rate"
-LENGTH = ("steps", "decay", "every")  # what may change when a run goes on
+STORED = {"fp32": None, "bf16": torch.bfloat16}
+FREE = ("steps", "decay", "every", "stored")  # what may change when a run goes on
 HELD_OUT = 2_000  # images of the validation split that measure the held-out loss
 PART = 100  # images of these at a time
 FAR = 0.5  # error of compiled gradients, in parts of them, that rounding does not explain
+GOLDEN = 0.6180339887  # its multiples are spread evenly, in no relation to the order of the noise levels
 PAIRED = 10_000  # training images between which the largest distance is found
 
 
@@ -68,7 +70,7 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
     if start is not None:
         _start(prior, start)
     elif isinstance(prior, DensityPrior) and not (out / CHECKPOINT).exists():
-        x, sigma, eps = _batch(images, recipe, prior, 0, 0, 1)
+        x, sigma, eps, *_ = _batch(images, recipe, prior, 0, 0, 1)
         prior.initialise(x + sigma[:, None, None, None] * eps, sigma)
     average = copy.deepcopy(prior).eval().requires_grad_(False).to(accelerator.device)
     if recipe.unit_weights:
@@ -106,7 +108,9 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
                 raise DivergenceError(f"the held-out loss is {measured} at step {step}", fix=SLOWER)
             total = seconds + time.monotonic() - began
             _save(out / CHECKPOINT, recipe, prior, average, optimizer, step, total)
-            save_prior(average, recipe.arguments, out, _card(recipe, start, step, total, measured))
+            save_prior(
+                average, recipe.arguments, out, _card(recipe, start, step, total, measured), STORED[recipe.stored]
+            )
         speed = (step - first) * recipe.batch / (time.monotonic() - began)
         yield Progress(step, recipe.steps, loss.item(), rate, speed, measured)
 
@@ -137,7 +141,9 @@ class HeldOut:
         order = torch.randperm(n, generator=generator)
         sigma = noise_levels((torch.arange(n) + 0.5) / n, recipe.noise, average)[order]
         x = _pixels(images[:n], recipe, generator)
-        self.parts = [part.to(device).split(PART) for part in (x, sigma, torch.randn(x.shape, generator=generator))]
+        batch = [x, sigma, torch.randn(x.shape, generator=generator)]
+        batch += _known((torch.arange(n) * GOLDEN) % 1, recipe, x)
+        self.parts = [part.to(device).split(PART) for part in batch]
         self.loss = objective(recipe, average)
 
     @torch.no_grad()
@@ -201,7 +207,13 @@ def _batch(images: Tensor, recipe: Recipe, prior: Prior, step: int, process: int
     x = _pixels(images[index], recipe, generator)
     if recipe.flip:
         x = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5, x, x.flip(3))
-    return [x, sigma, torch.randn(x.shape, generator=generator)]
+    eps = torch.randn(x.shape, generator=generator)
+    return [x, sigma, eps, *_known(torch.rand(len(x), generator=generator), recipe, x)]
+
+
+def _known(quantile: Tensor, recipe: Recipe, x: Tensor) -> list[Tensor]:
+    """Return what is known of each image, where the recipe says that something is."""
+    return [known_weights(quantile, recipe.known, x)] if recipe.known else []
 
 
 def _pixels(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -247,11 +259,11 @@ def _save(path: Path, recipe: Recipe, prior: Prior, average: Prior, optimizer, s
 
 
 def _resume(path: Path, recipe: Recipe, prior: Prior, average: Prior, optimizer) -> tuple[int, float]:
-    """Load a checkpoint of the same recipe; only its length may have changed."""
+    """Load a checkpoint of the same recipe, of which only what is `FREE` may have changed."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         ours = dataclasses.asdict(recipe)
-        if changed := sorted(key for key in ours if ours[key] != state["recipe"][key] and key not in LENGTH):
+        if changed := sorted(key for key in ours if ours[key] != state["recipe"].get(key) and key not in FREE):
             raise ValueError(f"{', '.join(changed)} changed since")
         prior.load_state_dict(state["prior"])
         average.load_state_dict(state["average"])

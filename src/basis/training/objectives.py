@@ -9,24 +9,43 @@ from torch import Tensor, nn
 
 from basis.core.errors import UsageError
 from basis.core.prior import DensityPrior, Prior
-from basis.training.recipe import Noise, Recipe
+from basis.training.recipe import Known, Noise, Recipe
 
 
 class Denoising(nn.Module):
     """Denoising score matching with unit-variance target (Karras et al. 2022, table 1).
 
-    ``λ(σ) ‖D(x + σ ε, σ) - x‖² / d`` with ``λ = (σ² + s²) / (σ s)²``, s the data's standard deviation.
+    ``λ(σ) ‖D(x + σ ε, σ) - x‖² / d`` with ``λ = (σ² + s²) / (σ s)²``, s the data's standard deviation. Where a
+    weighted sum of the channels is known, noise and error are those of the rest, and so is s.
+
+    Args:
+        prior: what is trained.
+        std: standard deviation s of the data.
+        rest: standard deviation of what is not known, where something is.
     """
 
-    def __init__(self, prior: Prior, std: float) -> None:
+    def __init__(self, prior: Prior, std: float, rest: float | None = None) -> None:
         super().__init__()
-        self.prior, self.std = prior, std
+        self.prior, self.std, self.rest = prior, std, rest
 
-    def forward(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
-        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,)."""
-        error = self.prior.denoise(x + sigma[:, None, None, None] * eps, sigma) - x
-        weight = (sigma**2 + self.std**2) / (sigma * self.std) ** 2
-        return weight * error.square().mean((1, 2, 3))
+    def forward(self, x: Tensor, sigma: Tensor, eps: Tensor, known: Tensor | None = None) -> Tensor:
+        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,).
+
+        ``known`` (B, C) are the weights of the sum that is known of each image, all zero where nothing is.
+        """
+        error = self.prior.denoise(x + sigma[:, None, None, None] * unseen(eps, known), sigma) - x
+        std = self.std if known is None else torch.where((known != 0).any(1), self.rest, self.std)
+        weight = (sigma**2 + std**2) / (sigma * std) ** 2
+        return weight * unseen(error, known).square().mean((1, 2, 3))
+
+
+def unseen(v: Tensor, weights: Tensor | None) -> Tensor:
+    """Return what weighted sums of the channels do not see of v, ``v - w (w · v) / ‖w‖²``, (B, C, H, W); w (B, C)."""
+    if weights is None:
+        return v
+    size = weights.square().sum(1, keepdim=True)
+    unit = (weights * torch.rsqrt(size.clamp_min(torch.finfo(size.dtype).tiny)))[:, :, None, None]
+    return v - unit * (unit * v).sum(1, keepdim=True)
 
 
 class ScoreMatching(nn.Module):
@@ -61,6 +80,8 @@ class Likelihood(nn.Module):
 
 def objective(recipe: Recipe, prior: Prior) -> nn.Module:
     """Return the objective that the recipe names; raises `UsageError` where the prior does not suit it."""
+    if recipe.known and recipe.objective != "denoising":
+        raise UsageError(f"objective '{recipe.objective}' has noise in all of an image", fix="leave out [known]")
     if recipe.objective == "score_matching":
         return ScoreMatching(prior, recipe.anneal_power)
     if recipe.objective == "likelihood":
@@ -72,7 +93,26 @@ def objective(recipe: Recipe, prior: Prior) -> nn.Module:
             f"the recipe's arguments do not suit prior '{recipe.prior}' (objective 'denoising' needs std)",
             fix='state std, the standard deviation of the data, or choose objective = "score_matching"',
         )
-    return Denoising(prior, float(recipe.arguments["std"]))
+    return Denoising(prior, float(recipe.arguments["std"]), recipe.known.std if recipe.known else None)
+
+
+def known_weights(quantile: Tensor, known: Known, like: Tensor) -> Tensor:
+    """Return the weights of the sum that is known of each image, (B, C): none up to quantile ``1 - share``, in [0, 1).
+
+    Raises:
+        UsageError: a share outside of (0, 1], weights that are not one for each channel of the images ``like``.
+    """
+    channels, rows = like.shape[1], known.weights
+    whole = rows and all(isinstance(row, list) and len(row) == channels for row in rows)
+    if not whole or not 0 < known.share <= 1:
+        raise UsageError(
+            f"[known] wants lists of {channels} weights, one a channel, and a share in (0, 1], got {rows} and "
+            f"{known.share}",
+            fix="see recipes/cifar10-colour.toml",
+        )
+    choices = torch.tensor([[0.0] * channels, *rows])
+    part = (quantile - (1 - known.share)) / known.share * len(rows)
+    return choices[part.floor().long().add(1).clamp_min(0)]
 
 
 def noise_levels(quantile: Tensor, noise: Noise, prior: Prior) -> Tensor:

@@ -11,11 +11,12 @@ from basis.core.errors import DataError, UsageError, unknown
 
 TYPES = {
     "str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict, "Levels | None": dict,
-    "Finetune | None": dict,    "float | str": int | float | str, "int | str": int | str,
+    "Finetune | None": dict, "Known | None": dict, "list": list,    "float | str": int | float | str, "int | str": int | str,
 }  # fmt: skip
 POSITIVE = ("steps", "batch", "learning_rate", "warmup", "clip", "every")
 CHOICES = {
     "precision": ("no", "bf16", "fp16"),
+    "stored": ("fp32", "bf16"),
     "objective": ("denoising", "score_matching", "likelihood"),
 }
 
@@ -65,6 +66,24 @@ class Finetune:
 
 
 @dataclass(frozen=True)
+class Known:
+    """Part of the images that is without noise in training, so that a prior learns what goes with it.
+
+    For a share of the images a weighted sum of the channels, their grey, has no noise: their noise is what the sum does
+    not see, and so is the loss. (Noise levels of its own for a part of the data, as in UniDiffuser, Bao et al. 2023.)
+
+    Args:
+        weights: weights of the channels; of several lists, one is drawn for each image.
+        std: standard deviation of what the sum does not see, which weights the loss there as `std` does elsewhere.
+        share: part of the images of which it is known.
+    """
+
+    weights: list
+    std: float
+    share: float = 0.8
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that a training run depends on.
 
@@ -87,12 +106,14 @@ class Recipe:
         dequantize: whether to spread 8-bit values uniformly over their quantisation steps.
         flip: whether to mirror half of the images.
         precision: "no", "bf16" or "fp16" (mixed precision).
+        stored: "fp32", or "bf16" for a prior of half the size; checkpoints are whole.
         compile: whether to compile the network with torch.compile.
         every: steps between checkpoints, with the held-out loss measured at each.
         seed: fixes initial weights, order of the data and noise.
         noise: the noise levels seen in training, for a prior that takes any.
         finetune: how `basis finetune` goes on, for a prior with a network for each noise level.
         levels: the noise levels to build a prior of discrete ones with; by default those that its arguments say.
+        known: what of the images is without noise, for a prior that is to be told it.
     """
 
     prior: str
@@ -112,12 +133,14 @@ class Recipe:
     dequantize: bool = False
     flip: bool = False
     precision: str = "no"
+    stored: str = "fp32"
     compile: bool = False
     every: int = 1_000
     seed: int = 0
     noise: Noise = field(default_factory=Noise)
     levels: Levels | None = None
     finetune: Finetune | None = None
+    known: Known | None = None
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -136,7 +159,7 @@ def read_recipe(path: str | Path) -> Recipe:
     needed = [name for name, entry in fields.items() if entry.default is entry.default_factory is dataclasses.MISSING]
     if absent := [name for name in needed if name not in values]:
         raise UsageError(f"{path} lacks {', '.join(absent)}", fix="see recipes/mnist.toml for an example")
-    for name, cls in (("noise", Noise), ("levels", Levels), ("finetune", Finetune)):
+    for name, cls in (("noise", Noise), ("levels", Levels), ("finetune", Finetune), ("known", Known)):
         if name in values:
             values[name] = _table(path, name, values[name], cls)
     return Recipe(**values)
