@@ -61,7 +61,7 @@ def test_samples_follow_the_exact_posterior(gaussian):
 
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 2.0])
 def test_the_grey_of_the_state_does_not_matter(gaussian, sigma):
-    """One estimate against E[x₀ | m, B x] in closed form, whatever grey x has; not so where the prior is not shown m."""
+    """One estimate against E[x₀ | m, B x] in closed form, whatever grey x has; not so without."""
     mean, covariance = conditioned(*gaussian, m := np.array([0.5, 0.7]))
     x = np.random.default_rng(0).random(6)
     gain = covariance @ REST.T @ np.linalg.inv(REST @ covariance @ REST.T + sigma**2 * np.eye(4))

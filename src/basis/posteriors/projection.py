@@ -47,7 +47,8 @@ class Projection(Posterior):
         known: whether the prior is shown the mixture; by default where it was trained to be, and the mixture is exact.
 
     Raises:
-        UsageError: negative noise; noise with a mixture to be shown, or with a mixing for which ``J Jᵀ`` is no multiple of the identity.
+        UsageError: negative noise; noise with a mixture to be shown, or with a mixing for which ``J Jᵀ`` is no
+            multiple of the identity.
 
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum

@@ -11,7 +11,8 @@ from basis.core.errors import DataError, UsageError, unknown
 
 TYPES = {
     "str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict, "Levels | None": dict,
-    "Finetune | None": dict, "Known | None": dict, "list": list,    "float | str": int | float | str, "int | str": int | str,
+    "Finetune | None": dict, "Known | None": dict, "list": list,
+    "float | str": int | float | str, "int | str": int | str,
 }  # fmt: skip
 POSITIVE = ("steps", "batch", "learning_rate", "warmup", "clip", "every")
 CHOICES = {
