@@ -69,15 +69,15 @@ class Glow(DensityPrior):
         embedding: int = 64,
     ) -> None:
         self._check(shape, levels, scales, depth, width, std, sigma_max)
-        known = None if levels is None else tuple(float(level) for level in levels)
-        super().__init__(shape, support=(0.0, 1.0), levels=[level for level in known or () if level > 0] or None)
-        self.known, self.mean, self.std, self.sigma_max = known, mean, std, sigma_max
+        own = None if levels is None else tuple(float(level) for level in levels)
+        super().__init__(shape, support=(0.0, 1.0), levels=[level for level in own or () if level > 0] or None)
+        self.own_levels, self.mean, self.std, self.sigma_max = own, mean, std, sigma_max
         self.networks = nn.ModuleList(
             GlowNetwork(
                 self.shape, scales, depth, width, affine=affine, lu=lu, learned_top=learned_top,
-                embedding=0 if known else embedding,
+                embedding=0 if own else embedding,
             )
-            for _ in known or [0.0]
+            for _ in own or [0.0]
         )  # fmt: skip
         self.file: Path | None = None
         self.active = 0  # of a prior that reads its networks one at a time: which of them is in memory
@@ -93,7 +93,7 @@ class Glow(DensityPrior):
         prior = cls(**{**arguments, "levels": None if arguments.get("levels") is None else arguments["levels"][:1]})
         if arguments.get("levels") is not None:
             whole = tuple(map(float, arguments["levels"]))
-            prior.known, prior.levels = whole, tuple(level for level in whole if level > 0)
+            prior.own_levels, prior.levels = whole, tuple(level for level in whole if level > 0)
         prior.file = path
         prior._read(0)
         return prior.eval().requires_grad_(False).to(device)
@@ -119,7 +119,7 @@ class Glow(DensityPrior):
         Returns:
             z (B, D), N(0, I) where x is distributed as p_σ, and log |det ∂z/∂x|, (B,).
         """
-        if isinstance(sigma, Tensor) and sigma.dim() and self.known is not None:
+        if isinstance(sigma, Tensor) and sigma.dim() and self.own_levels is not None:
             values = sigma.tolist()
             z, log_det = x.new_empty(len(x), math.prod(self.shape)), x.new_empty(len(x))
             for value in dict.fromkeys(values):
@@ -155,14 +155,14 @@ class Glow(DensityPrior):
 
     def initialise(self, x: Tensor, sigma: float | Tensor) -> None:
         """Set the actnorms of a network by a batch of training data x + σ ε, (B, C, H, W), of its level."""
-        if self.known is not None:
+        if self.own_levels is not None:
             sigma = float(torch.as_tensor(sigma).max())
         network, level = self._network(sigma, x)
         network.initialise((x - self.mean) / self._scale(sigma, x), level)
 
     def _network(self, sigma: float | Tensor, x: Tensor) -> tuple[GlowNetwork, Tensor | None]:
         """Return the network for σ, and the number that tells it σ."""
-        if self.known is None:
+        if self.own_levels is None:
             s = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1)
             if not bool(((s >= 0) & (s <= self.sigma_max * (1 + SAME))).all()):
                 raise UsageError(
@@ -170,9 +170,9 @@ class Glow(DensityPrior):
                     fix=f"choose noise levels from 0 to {self.sigma_max:g}",
                 )
             return self.networks[0], _log(s) / _log(s.new_tensor(self.sigma_max))  # type: ignore[return-value]
-        index = [i for i, level in enumerate(self.known) if math.isclose(level, float(sigma), rel_tol=SAME)]
+        index = [i for i, level in enumerate(self.own_levels) if math.isclose(level, float(sigma), rel_tol=SAME)]
         if not index:
-            names = ", ".join(f"{level:.4g}" for level in self.known)
+            names = ", ".join(f"{level:.4g}" for level in self.own_levels)
             raise UsageError(f"the prior has no network for sigma {float(sigma):.4g}", fix=f"choose one of {names}")
         if self.file is None:
             return self.networks[index[0]], None  # type: ignore[return-value]

@@ -21,12 +21,12 @@ class Denoising(nn.Module):
     Args:
         prior: what is trained.
         std: standard deviation s of the data.
-        rest: standard deviation of what is not known, where something is.
+        rest: standard deviation of what is not known, where something is; by default std.
     """
 
     def __init__(self, prior: Prior, std: float, rest: float | None = None) -> None:
         super().__init__()
-        self.prior, self.std, self.rest = prior, std, rest
+        self.prior, self.std, self.rest = prior, std, rest or std
 
     def forward(self, x: Tensor, sigma: Tensor, eps: Tensor, known: Tensor | None = None) -> Tensor:
         """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,).
