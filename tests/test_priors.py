@@ -205,6 +205,23 @@ def test_network_preconditioning(edm, sigma):
     torch.testing.assert_close(edm.denoise(x, sigma), expected, rtol=0, atol=1e-5)
 
 
+def test_what_is_known_is_seen_in_the_scale_of_the_data(arguments):
+    """Beside the image, scaled as ever, the network sees its greys in standard deviations, cut off at three."""
+    greys = [[1 / 3, 1 / 3, 1 / 3], [0.3, 0.6, 0.1]]
+    prior = EDM(**arguments | {"shape": [3, 8, 8], "known": greys})
+    seen, sigma = [], 2.0
+    prior.network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    x = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(4)) * 4 - 2
+    with torch.no_grad():
+        prior.score(x, sigma)
+    torch.testing.assert_close(seen[0][:, :3], (x - 0.3) / math.hypot(sigma, 0.25))
+    for i, weights in enumerate(greys):
+        grey = sum(w * x[:, c] for c, w in enumerate(weights)) - 0.3
+        torch.testing.assert_close(seen[0][:, 3 + i], (grey / 0.25).clamp(-3, 3), rtol=0, atol=1e-5)
+    assert (seen[0][:, 3:].abs() == 3).any()
+    assert (prior.known, EDM(**arguments).known) == ("grayscale", None)
+
+
 def test_network_takes_a_noise_level_for_each_example(edm):
     x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(5))
     alone = torch.cat([edm.denoise(x[i : i + 1], sigma) for i, sigma in enumerate(SIGMAS)])

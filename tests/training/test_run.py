@@ -151,6 +151,27 @@ def test_a_run_that_starts_from_a_prior_of_another_size(train, recipe, tmp_path)
     one_line(errors, "do not fit the recipe's prior", "trained with the same arguments")
 
 
+def test_a_prior_that_sees_more_starts_as_the_one_that_it_starts_from(train, recipe, data, tmp_path):
+    """What the network sees beside the image counts for nothing at first; then it comes to count."""
+    train(recipe(), "--out", tmp_path / "first")
+    first = basis.load_prior(tmp_path / "first")
+    more = recipe(
+        ("attention = [false, true]", "attention = [false, true]\nknown = [[1.0]]"),
+        ("warmup", 'stored = "bf16"\nwarmup'),
+    )
+    prior = loop._prior(read_recipe(more), (1, 8, 8))
+    loop._start(prior, tmp_path / "first")
+    x, sigma = data.images("train")[0][:4].float() / 255, torch.tensor([0.02, 0.3, 1.0, 5.0])
+    torch.testing.assert_close(prior.score(x, sigma), first.score(x, sigma), rtol=0, atol=1e-5)
+    assert train(more, "--from", tmp_path / "first", "--out", tmp_path / "second")[0] == 0
+    entrance = weights(tmp_path / "second")["network.enter.weight"]
+    assert entrance.dtype == torch.bfloat16
+    assert entrance[:, -4:].abs().max() > 1e-3
+    second = basis.load_prior(tmp_path / "second")
+    assert (second.known, first.known) == ("grayscale", None)
+    assert {p.dtype for p in second.parameters()} == {torch.float32}
+
+
 def test_ncsn_trains_on_its_levels(recipe, data, tmp_path):
     """Published settings: no average of weights, no clipping, a constant rate, only the ten levels."""
     (tmp_path / "ncsn.toml").write_text(NCSN_RECIPE)

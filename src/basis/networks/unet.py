@@ -91,6 +91,7 @@ class UNet(nn.Module):
         blocks: residual blocks of each resolution, on either side.
         attention: whether each resolution has self-attention.
         patch: side of the pixel-unshuffle at the entrance.
+        beside: channels that it sees beside the image, and returns nothing for.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class UNet(nn.Module):
         blocks: Sequence[int],
         attention: Sequence[bool],
         patch: int = 2,
+        beside: int = 0,
     ) -> None:
         super().__init__()
         channels, height, width = shape
@@ -107,12 +109,12 @@ class UNet(nn.Module):
         tall, wide = (math.ceil(side / multiple) * multiple for side in (height, width))
         top, left = (tall - height) // 2, (wide - width) // 2
         self.margin = (left, wide - width - left, top, tall - height - top)
-        self.patch = patch
+        self.patch, self.channels = patch, channels
         features = max(widths)
         self.register_buffer("frequencies", torch.randn(widths[0], generator=torch.Generator().manual_seed(0)))
         self.register_buffer("phases", torch.rand(widths[0], generator=torch.Generator().manual_seed(1)))
         self.embed = nn.Linear(widths[0], features, bias=False)
-        self.enter = conv((channels + 1) * patch**2, widths[0], 3)
+        self.enter = conv((channels + 1 + beside) * patch**2, widths[0], 3)
 
         def stages() -> nn.ModuleList:
             return nn.ModuleList(
@@ -130,10 +132,11 @@ class UNet(nn.Module):
         self.gain = nn.Parameter(torch.zeros([]))
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Map x (B, C, H, W) of unit variance and level (B,) or (1,) to (B, C, H, W)."""
+        """Map x (B, C + beside, H, W) of unit variance and level (B,) or (1,) to (B, C, H, W)."""
         waves = math.sqrt(2) * torch.cos(2 * math.pi * (level[:, None] * self.frequencies + self.phases))
         embedding = mp_silu(self.embed(waves))
-        x = F.pad(torch.cat([x, torch.ones_like(x[:, :1])], 1), self.margin)
+        image, beside = x[:, : self.channels], x[:, self.channels :]
+        x = F.pad(torch.cat([image, torch.ones_like(x[:, :1]), beside], 1), self.margin)
         x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
         x = self.enter(x)
         x = x + self.places[0].to(x.dtype)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+from torch.nn import functional
 
 from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior, write_atomically
 from basis.core.dataset import Dataset
@@ -142,7 +143,7 @@ class HeldOut:
         sigma = noise_levels((torch.arange(n) + 0.5) / n, recipe.noise, average)[order]
         x = _pixels(images[:n], recipe, generator)
         batch = [x, sigma, torch.randn(x.shape, generator=generator)]
-        batch += _known((torch.arange(n) * GOLDEN) % 1, recipe, x)
+        batch += _known((torch.arange(n) * GOLDEN) % 1, recipe)
         self.parts = [part.to(device).split(PART) for part in batch]
         self.loss = objective(recipe, average)
 
@@ -183,9 +184,13 @@ def _prior(recipe: Recipe, shape: tuple[int, ...]) -> Prior:
 
 
 def _start(prior: Prior, start: str | Path) -> None:
-    """Copy the weights of another prior of the same kind and size."""
+    """Copy the weights of another prior of the same kind and size; what it does not see counts for nothing at first."""
+    weights, own = load_prior(start).state_dict(), prior.state_dict()
+    for name in weights.keys() & own.keys():
+        if own[name].dim() == 4 and (more := own[name].shape[1] - weights[name].shape[1]) > 0:
+            weights[name] = functional.pad(weights[name], (0, 0, 0, 0, 0, more))
     try:
-        prior.load_state_dict(load_prior(start).state_dict())
+        prior.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
@@ -208,12 +213,12 @@ def _batch(images: Tensor, recipe: Recipe, prior: Prior, step: int, process: int
     if recipe.flip:
         x = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5, x, x.flip(3))
     eps = torch.randn(x.shape, generator=generator)
-    return [x, sigma, eps, *_known(torch.rand(len(x), generator=generator), recipe, x)]
+    return [x, sigma, eps, *_known(torch.rand(len(x), generator=generator), recipe)]
 
 
-def _known(quantile: Tensor, recipe: Recipe, x: Tensor) -> list[Tensor]:
+def _known(quantile: Tensor, recipe: Recipe) -> list[Tensor]:
     """Return what is known of each image, where the recipe says that something is."""
-    return [known_weights(quantile, recipe.known, x)] if recipe.known else []
+    return [known_weights(quantile, recipe)] if recipe.known else []
 
 
 def _pixels(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from basis.core.errors import UsageError
 from basis.core.prior import DensityPrior, Prior
-from basis.training.recipe import Known, Noise, Recipe
+from basis.training.recipe import Noise, Recipe
 
 
 class Denoising(nn.Module):
@@ -82,6 +82,11 @@ def objective(recipe: Recipe, prior: Prior) -> nn.Module:
     """Return the objective that the recipe names; raises `UsageError` where the prior does not suit it."""
     if recipe.known and recipe.objective != "denoising":
         raise UsageError(f"objective '{recipe.objective}' has noise in all of an image", fix="leave out [known]")
+    if recipe.known and not (recipe.arguments.get("known") and 0 < recipe.known.share <= 1):
+        raise UsageError(
+            "[known] wants a prior with an argument known, the weights of what it may see, and a share in (0, 1]",
+            fix="see recipes/cifar10-colour.toml",
+        )
     if recipe.objective == "score_matching":
         return ScoreMatching(prior, recipe.anneal_power)
     if recipe.objective == "likelihood":
@@ -96,22 +101,15 @@ def objective(recipe: Recipe, prior: Prior) -> nn.Module:
     return Denoising(prior, float(recipe.arguments["std"]), recipe.known.std if recipe.known else None)
 
 
-def known_weights(quantile: Tensor, known: Known, like: Tensor) -> Tensor:
+def known_weights(quantile: Tensor, recipe: Recipe) -> Tensor:
     """Return the weights of the sum that is known of each image, (B, C): none up to quantile ``1 - share``, in [0, 1).
 
-    Raises:
-        UsageError: a share outside of (0, 1], weights that are not one for each channel of the images ``like``.
+    The rest of the quantiles are shared out evenly among the sums of the prior's argument ``known``.
     """
-    channels, rows = like.shape[1], known.weights
-    whole = rows and all(isinstance(row, list) and len(row) == channels for row in rows)
-    if not whole or not 0 < known.share <= 1:
-        raise UsageError(
-            f"[known] wants lists of {channels} weights, one a channel, and a share in (0, 1], got {rows} and "
-            f"{known.share}",
-            fix="see recipes/cifar10-colour.toml",
-        )
-    choices = torch.tensor([[0.0] * channels, *rows])
-    part = (quantile - (1 - known.share)) / known.share * len(rows)
+    known, sums = recipe.known, recipe.arguments["known"]
+    assert known is not None
+    choices = torch.tensor([[0.0] * len(sums[0]), *sums])
+    part = (quantile - (1 - known.share)) / known.share * len(sums)
     return choices[part.floor().long().add(1).clamp_min(0)]
 
 

@@ -11,7 +11,7 @@ from basis.core.errors import DataError, UsageError, unknown
 
 TYPES = {
     "str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict, "Levels | None": dict,
-    "Finetune | None": dict, "Known | None": dict, "list": list,
+    "Finetune | None": dict, "Known | None": dict,
     "float | str": int | float | str, "int | str": int | str,
 }  # fmt: skip
 POSITIVE = ("steps", "batch", "learning_rate", "warmup", "clip", "every")
@@ -71,15 +71,14 @@ class Known:
     """Part of the images that is without noise in training, so that a prior learns what goes with it.
 
     For a share of the images a weighted sum of the channels, their grey, has no noise: their noise is what the sum does
-    not see, and so is the loss. (Noise levels of its own for a part of the data, as in UniDiffuser, Bao et al. 2023.)
+    not see, and so is the loss. Which sum is drawn among the prior's argument ``known``. (Noise levels of its own for a
+    part of the data, as in UniDiffuser, Bao et al. 2023.)
 
     Args:
-        weights: weights of the channels; of several lists, one is drawn for each image.
         std: standard deviation of what the sum does not see, which weights the loss there as `std` does elsewhere.
         share: part of the images of which it is known.
     """
 
-    weights: list
     std: float
     share: float = 0.8
 
