@@ -37,7 +37,8 @@ class EDM(Prior):
             own scale: in that of the noise an image without any would vanish.
 
     Raises:
-        UsageError: a noise level that is not positive; borders that do not fall or are not positive.
+        UsageError: a noise level that is not positive; borders that do not fall or are not positive; known weights that
+            are not one a channel.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class EDM(Prior):
         super().__init__(shape, support=(0.0, 1.0), known="grayscale" if known else None)
         if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):
             raise UsageError(f"expected falling positive noise levels as borders, got {[*borders]}")
+        if any(len(weights) != self.shape[0] for weights in known):
+            raise UsageError(
+                f"expected lists of {self.shape[0]} weights as known, got {[*known]}", fix="give one for each channel"
+            )
         self.mean, self.std = mean, std
         self.sums = torch.tensor(known, dtype=torch.float32)
         networks = [
