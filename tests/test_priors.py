@@ -222,6 +222,38 @@ def test_what_is_known_is_seen_in_the_scale_of_the_data(arguments):
     assert (prior.known, EDM(**arguments).known) == ("grayscale", None)
 
 
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])
+def test_an_untrained_network_of_two_scales_is_a_gaussian_over_grey_and_colours(arguments, sigma):
+    # With F = 0: the posterior mean of N(mean, 0.25²) in the direction of grey, of N(0, 0.1²) in those beside it.
+    prior = EDM(**arguments | {"shape": [3, 8, 8], "colours": 0.1})
+    x = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        found = prior.denoise(x, sigma)
+    basis_of_colours = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]]) / torch.tensor([[2.0], [6.0]]).sqrt()
+    expected = torch.full_like(x, 0.3)
+    for direction, std in ((torch.ones(3) / 3**0.5, 0.25), *((row, 0.1) for row in basis_of_colours)):
+        share = std**2 / (std**2 + sigma**2) * torch.einsum("c,bchw->bhw", direction, x - 0.3)
+        expected += direction[None, :, None, None] * share[:, None]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])
+def test_preconditioning_in_two_scales(arguments, sigma):
+    # Noisy data of these scales come in with unit variance in every direction, and unit targets are what F is asked for.
+    torch.manual_seed(0)
+    prior = EDM(**arguments | {"shape": [3, 8, 8], "colours": 0.1})
+    seen, answer = [], torch.randn(400, 3, 8, 8)
+    prior.network.forward = lambda x, level: seen.append(x) or answer.clone()
+    grey, colour = torch.randn(400, 1, 8, 8), torch.randn(400, 3, 8, 8)
+    clean = 0.3 + 0.25 * grey / 3**0.5 * torch.ones(3, 1, 1) + 0.1 * (colour - colour.mean(1, keepdim=True))
+    x = clean + sigma * torch.randn(400, 3, 8, 8)
+    D = prior.denoise(x, sigma)
+    assert seen[0].std(correction=0).item() == pytest.approx(1, abs=0.02)
+    for part, std in ((lambda v: v.mean(1, keepdim=True), 0.25), (lambda v: v - v.mean(1, keepdim=True), 0.1)):
+        skip, out = std**2 / (std**2 + sigma**2), sigma * std / math.hypot(std, sigma)
+        torch.testing.assert_close(part(D - 0.3), skip * part(x - 0.3) + out * part(answer), rtol=0, atol=1e-4)
+
+
 def test_network_takes_a_noise_level_for_each_example(edm):
     x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(5))
     alone = torch.cat([edm.denoise(x[i : i + 1], sigma) for i, sigma in enumerate(SIGMAS)])

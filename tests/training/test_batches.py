@@ -13,7 +13,7 @@ import basis
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
 from basis.training import loop
-from basis.training.recipe import Known, Levels, Noise, Recipe, read_recipe
+from basis.training.recipe import Levels, Noise, Recipe, read_recipe
 from training.shared import ANY, RECIPES
 
 
@@ -106,9 +106,9 @@ def test_noise_levels_of_training():
 def test_grey_is_known_of_a_share_of_the_images():
     images = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
     weights = [[0.5, 0.25, 0.25], [0.3, 0.6, 0.1]]
-    plan = Recipe("edm", {"known": weights}, "digits", steps=1, batch=10_000, known=Known(std=0.1, share=0.8))
+    plan = Recipe("edm", {"known": weights}, "digits", steps=1, batch=10_000, known=0.8)
     x, sigma, eps, known = loop._batch(images, plan, ANY, 0, 0, 1)
     shares = [(known == torch.tensor(row)).all(1).double().mean().item() for row in ([0.0] * 3, *weights)]
     assert shares == pytest.approx([0.2, 0.4, 0.4], abs=5 * math.sqrt(0.24 / 10_000))
-    plain = loop._batch(images, dataclasses.replace(plan, known=None), ANY, 0, 0, 1)
+    plain = loop._batch(images, dataclasses.replace(plan, known=0.0), ANY, 0, 0, 1)
     assert all(torch.equal(a, b) for a, b in zip((x, sigma, eps), plain, strict=True))  # drawn last of all

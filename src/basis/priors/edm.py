@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -32,8 +32,10 @@ class EDM(Prior):
         std: standard deviation σ_data of the data's pixels.
         widths, blocks, attention, patch: the network's size, see `basis.networks.unet.UNet`.
         borders: noise levels, falling, between ranges that have a network each, see `ByLevel`; none for one network.
+        colours: standard deviation of what is left of the channels without their mean, where it has a scale of its own:
+            σ_data is then that of grey, and there is one of each in c_skip, c_out and c_in.
         known: weights of the channels in sums, one list each, of which x may hold one without noise, see
-            `Projection`; a recipe's table [known] trains for it. The network sees these sums beside x, in the data's
+            `Projection`; a recipe's entry known trains for it. The network sees these sums beside x, in the data's
             own scale: in that of the noise an image without any would vanish.
 
     Raises:
@@ -51,6 +53,7 @@ class EDM(Prior):
         attention: Sequence[bool],
         patch: int = 2,
         borders: Sequence[float] = (),
+        colours: float | None = None,
         known: Sequence[Sequence[float]] = (),
     ) -> None:
         super().__init__(shape, support=(0.0, 1.0), known="grayscale" if known else None)
@@ -60,7 +63,7 @@ class EDM(Prior):
             raise UsageError(
                 f"expected lists of {self.shape[0]} weights as known, got {[*known]}", fix="give one for each channel"
             )
-        self.mean, self.std = mean, std
+        self.mean, self.std, self.colours = mean, std, colours
         self.sums = torch.tensor(known, dtype=torch.float32)
         networks = [
             UNet(self.shape, widths, blocks, attention, patch, beside=len(known)) for _ in range(len(borders) + 1)
@@ -72,12 +75,19 @@ class EDM(Prior):
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if not isinstance(sigma, Tensor) and not sigma > 0:
             raise UsageError(f"expected a noise level sigma > 0, got {sigma}")
-        s = per_example(sigma, x)
-        total = torch.sqrt(s**2 + self.std**2)
-        y = x - self.mean
+        s, y = per_example(sigma, x), x - self.mean
         level = torch.log(s).reshape(-1) / 4
-        F = self._network(self._beside(y, y / total), level).float()
-        return (s * self.std * total * F - s**2 * y) / (total * s) ** 2
+        seen = self._scaled(y, lambda std: 1 / torch.sqrt(s**2 + std**2))
+        F = self._network(self._beside(y, seen), level).float()
+        outwards = self._scaled(F, lambda std: std / torch.sqrt(s**2 + std**2) / s)
+        return outwards - self._scaled(y, lambda std: 1 / (s**2 + std**2))
+
+    def _scaled(self, v: Tensor, scale: Callable[[float], Tensor]) -> Tensor:
+        """Return v times the scale that the data's standard deviation gives, or its grey and its colours have."""
+        if self.colours is None:
+            return scale(self.std) * v
+        grey = v.mean(1, keepdim=True)
+        return scale(self.std) * grey + scale(self.colours) * (v - grey)
 
     def _beside(self, y: Tensor, scaled: Tensor) -> Tensor:
         """Return scaled images with the sums of y that may be known as further channels."""

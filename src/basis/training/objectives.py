@@ -81,10 +81,10 @@ class Likelihood(nn.Module):
 def objective(recipe: Recipe, prior: Prior) -> nn.Module:
     """Return the objective that the recipe names; raises `UsageError` where the prior does not suit it."""
     if recipe.known and recipe.objective != "denoising":
-        raise UsageError(f"objective '{recipe.objective}' has noise in all of an image", fix="leave out [known]")
-    if recipe.known and not (recipe.arguments.get("known") and 0 < recipe.known.share <= 1):
+        raise UsageError(f"objective '{recipe.objective}' has noise in all of an image", fix="leave out known")
+    if recipe.known and not (recipe.arguments.get("known") and 0 < recipe.known <= 1):
         raise UsageError(
-            "[known] wants a prior with an argument known, the weights of what it may see, and a share in (0, 1]",
+            f"known = {recipe.known} is to be a share, up to 1, of images seen by a prior with an argument known",
             fix="see recipes/cifar10-colour.toml",
         )
     if recipe.objective == "score_matching":
@@ -98,18 +98,17 @@ def objective(recipe: Recipe, prior: Prior) -> nn.Module:
             f"the recipe's arguments do not suit prior '{recipe.prior}' (objective 'denoising' needs std)",
             fix='state std, the standard deviation of the data, or choose objective = "score_matching"',
         )
-    return Denoising(prior, float(recipe.arguments["std"]), recipe.known.std if recipe.known else None)
+    return Denoising(prior, float(recipe.arguments["std"]), recipe.arguments.get("colours"))
 
 
 def known_weights(quantile: Tensor, recipe: Recipe) -> Tensor:
-    """Return the weights of the sum that is known of each image, (B, C): none up to quantile ``1 - share``, in [0, 1).
+    """Return the weights of the sum that is known of each image, (B, C): none up to quantile ``1 - known``, in [0, 1).
 
     The rest of the quantiles are shared out evenly among the sums of the prior's argument ``known``.
     """
-    known, sums = recipe.known, recipe.arguments["known"]
-    assert known is not None
+    sums = recipe.arguments["known"]
     choices = torch.tensor([[0.0] * len(sums[0]), *sums])
-    part = (quantile - (1 - known.share)) / known.share * len(sums)
+    part = (quantile - (1 - recipe.known)) / recipe.known * len(sums)
     return choices[part.floor().long().add(1).clamp_min(0)]
 
 

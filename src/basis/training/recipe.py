@@ -11,7 +11,7 @@ from basis.core.errors import DataError, UsageError, unknown
 
 TYPES = {
     "str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict, "Levels | None": dict,
-    "Finetune | None": dict, "Known | None": dict,
+    "Finetune | None": dict,
     "float | str": int | float | str, "int | str": int | str,
 }  # fmt: skip
 POSITIVE = ("steps", "batch", "learning_rate", "warmup", "clip", "every")
@@ -67,23 +67,6 @@ class Finetune:
 
 
 @dataclass(frozen=True)
-class Known:
-    """Part of the images that is without noise in training, so that a prior learns what goes with it.
-
-    For a share of the images a weighted sum of the channels, their grey, has no noise: their noise is what the sum does
-    not see, and so is the loss. Which sum is drawn among the prior's argument ``known``. (Noise levels of its own for a
-    part of the data, as in UniDiffuser, Bao et al. 2023.)
-
-    Args:
-        std: standard deviation of what the sum does not see, which weights the loss there as `std` does elsewhere.
-        share: part of the images of which it is known.
-    """
-
-    std: float
-    share: float = 0.8
-
-
-@dataclass(frozen=True)
 class Recipe:
     """Everything that a training run depends on.
 
@@ -105,6 +88,9 @@ class Recipe:
         anneal_power: power of σ that weights score matching.
         dequantize: whether to spread 8-bit values uniformly over their quantisation steps.
         flip: whether to mirror half of the images.
+        known: share of the images of which a sum of the channels is without noise, so that a prior learns what goes with
+            it: one of those in its argument ``known``. Noise and loss are then those of what the sum does not see.
+            (Noise levels of its own for a part of the data, as in UniDiffuser, Bao et al. 2023.)
         precision: "no", "bf16" or "fp16" (mixed precision).
         stored: "fp32", or "bf16" for a prior of half the size; checkpoints are whole.
         compile: whether to compile the network with torch.compile.
@@ -113,7 +99,6 @@ class Recipe:
         noise: the noise levels seen in training, for a prior that takes any.
         finetune: how `basis finetune` goes on, for a prior with a network for each noise level.
         levels: the noise levels to build a prior of discrete ones with; by default those that its arguments say.
-        known: what of the images is without noise, for a prior that is to be told it.
     """
 
     prior: str
@@ -132,6 +117,7 @@ class Recipe:
     anneal_power: float = 2.0
     dequantize: bool = False
     flip: bool = False
+    known: float = 0.0
     precision: str = "no"
     stored: str = "fp32"
     compile: bool = False
@@ -140,7 +126,6 @@ class Recipe:
     noise: Noise = field(default_factory=Noise)
     levels: Levels | None = None
     finetune: Finetune | None = None
-    known: Known | None = None
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -159,7 +144,7 @@ def read_recipe(path: str | Path) -> Recipe:
     needed = [name for name, entry in fields.items() if entry.default is entry.default_factory is dataclasses.MISSING]
     if absent := [name for name in needed if name not in values]:
         raise UsageError(f"{path} lacks {', '.join(absent)}", fix="see recipes/mnist.toml for an example")
-    for name, cls in (("noise", Noise), ("levels", Levels), ("finetune", Finetune), ("known", Known)):
+    for name, cls in (("noise", Noise), ("levels", Levels), ("finetune", Finetune)):
         if name in values:
             values[name] = _table(path, name, values[name], cls)
     return Recipe(**values)
