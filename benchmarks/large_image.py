@@ -57,7 +57,7 @@ def seams(image: Tensor, large: Windowed) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prior", default="cifar10", help="a prior of colour images")
+    parser.add_argument("--prior", default="cifar10-colour", help="a prior of colour images")
     parser.add_argument("--picture", type=Path, help="a photograph; scikit-learn's china.jpg by default")
     parser.add_argument("--side", type=int, default=512, help="height and width in pixels")
     parser.add_argument("--method", default="fast")

@@ -227,7 +227,7 @@ def test_the_usual_prior(cli, tmp_path, out):
     grey = np.random.default_rng(4).integers(0, 256, (32, 40), np.uint8)
     Image.fromarray(grey).save(tmp_path / "image.png")
     assert cli("colorize", tmp_path / "image.png", "--out", out, "--method", "basis", *QUICK_STEPS).code == 0
-    large = basis.Windowed(basis.load_prior("cifar10"), (32, 40))
+    large = basis.Windowed(basis.load_prior("cifar10-colour"), (32, 40))
     expected = basis.separate(grey[None] / np.float32(255), large, basis.Grayscale(), **QUICK)
     close(out / "image", expected.sources[0])
 

@@ -34,7 +34,7 @@ LumaOption = Annotated[
 
 def colorize(
     paths: Annotated[list[Path], typer.Argument(help="Grey images, arrays (.npy .npz .pt), or folders of them.")],
-    prior: PriorOption = "cifar10",
+    prior: PriorOption = "cifar10-colour",
     luma: LumaOption = "mean",
     samples: SamplesOption = 1,
     method: cli.MethodOption = None,
