@@ -27,7 +27,7 @@ PRESETS: dict[str, tuple[str, dict]] = {
 SUMMARIES = {
     "paper": "Exactly the paper: annealed Langevin dynamics, 1,001 evaluations a source.",
     "fast": "Denoise, move onto the mixture, noise again: 20 evaluations a source, 96 of several images in colour.",
-    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960; in colour 204 to 612.",
+    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960; in colour 204 to 612, of one image 100.",
 }
 SHORT, LONG, RANKING = 30, 100, 6  # evaluations: of a chain with even noise levels, for two chains, of their ranking
 
@@ -44,7 +44,11 @@ COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
 tell to which of them each part of the mixture belongs. Tuned on validation pairs of CIFAR-10, see docs/results.md."""
 
 ONE_COLOUR = {"bounded": True, "sigma_max": 10.0, "sigma_min": 0.03, "rho": 7.0, "eta": 1.0}
-ONE_COLOUR_PRESETS = {**PRESETS, "fast": ("sample", {**ONE_COLOUR, "steps": 20})}
+ONE_COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
+    "paper": PRESETS["paper"],
+    "fast": ("sample", {**ONE_COLOUR, "steps": 20}),
+    "quality": ("sample", {**ONE_COLOUR, "steps": 100}),
+}
 """Of one image in colour, which colorization asks for. Broad colours are drawn at high noise, where fresh noise at each
 level (η = ∞, of other presets) would forget them: it makes them pale."""
 

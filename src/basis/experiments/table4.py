@@ -22,7 +22,7 @@ PUBLISHED = {  # Inception Score ± deviation and FID, of 50,000 images
 }
 DEAR = "BASIS, the paper's text (compact prior)"
 COMPACT = {"Preset fast (compact prior)": ONE_COLOUR_PRESETS["fast"], DEAR: ONE_COLOUR_PRESETS[PAPER]}
-SHOWN = "Preset fast (compact prior, shown the grey)"
+SHOWN = {f"Preset {name} (compact prior, shown the grey)": ONE_COLOUR_PRESETS[name] for name in ("fast", "quality")}
 PRIORS = {"BASIS (Glow)": "cifar10-glow", "BASIS (NCSN)": "cifar10-ncsn"}
 DATA, SPLIT, PART = "cifar10", "train", 500
 
@@ -35,7 +35,7 @@ def colour(prior: str, method: str = "basis", settings: Mapping = RELEASED_COLOU
 def compact() -> list[Row]:
     """Return our rows, with the bundled priors: that of CIFAR-10, and the one that was trained for colorization."""
     rows = [Row(name, {"": colour("cifar10", *preset)}, optional=name == DEAR) for name, preset in COMPACT.items()]
-    return [*rows, Row(SHOWN, {"": colour("cifar10-colour", *ONE_COLOUR_PRESETS["fast"])})]
+    return rows + [Row(name, {"": colour("cifar10-colour", *preset)}) for name, preset in SHOWN.items()]
 
 
 class Table4(RowsExperiment):
