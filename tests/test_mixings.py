@@ -51,7 +51,7 @@ def jacobian(mixing, x):
 
 
 def test_each_example_is_mixed_by_itself(mixing, x):
-    assert torch.equal(mixing(x)[3:4], mixing(x[3:4]))
+    torch.testing.assert_close(mixing(x)[3:4], mixing(x[3:4]), rtol=1e-14, atol=1e-14)  # sums differ in their last bit
 
 
 def test_the_adjoint_is_the_transpose(mixing, x):

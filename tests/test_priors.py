@@ -239,7 +239,7 @@ def test_an_untrained_network_of_two_scales_is_a_gaussian_over_grey_and_colours(
 
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])
 def test_preconditioning_in_two_scales(arguments, sigma):
-    # Noisy data of these scales come in with unit variance in every direction, and unit targets are what F is asked for.
+    # Noisy data of these scales come in with unit variance in every direction; F is asked for targets of unit variance.
     torch.manual_seed(0)
     prior = EDM(**arguments | {"shape": [3, 8, 8], "colours": 0.1})
     seen, answer = [], torch.randn(400, 3, 8, 8)

@@ -27,7 +27,8 @@ PRESETS: dict[str, tuple[str, dict]] = {
 SUMMARIES = {
     "paper": "Exactly the paper: annealed Langevin dynamics, 1,001 evaluations a source.",
     "fast": "Denoise, move onto the mixture, noise again: 20 evaluations a source, 96 of several images in colour.",
-    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960; in colour 204 to 612, of one image 100.",
+    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960; in colour 204 to 612, or "
+    "one of 100 where there is one source.",
 }
 SHORT, LONG, RANKING = 30, 100, 6  # evaluations: of a chain with even noise levels, for two chains, of their ranking
 

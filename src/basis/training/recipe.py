@@ -88,9 +88,9 @@ class Recipe:
         anneal_power: power of σ that weights score matching.
         dequantize: whether to spread 8-bit values uniformly over their quantisation steps.
         flip: whether to mirror half of the images.
-        known: share of the images of which a sum of the channels is without noise, so that a prior learns what goes with
-            it: one of those in its argument ``known``. Noise and loss are then those of what the sum does not see.
-            (Noise levels of its own for a part of the data, as in UniDiffuser, Bao et al. 2023.)
+        known: share of the images of which a sum of the channels is without noise, one of those in the prior's argument
+            ``known``, so that the prior learns what goes with it. Noise and loss are then those of what the sum does
+            not see. (Noise levels of its own for a part of the data, as in UniDiffuser, Bao et al. 2023.)
         precision: "no", "bf16" or "fp16" (mixed precision).
         stored: "fp32", or "bf16" for a prior of half the size; checkpoints are whole.
         compile: whether to compile the network with torch.compile.
