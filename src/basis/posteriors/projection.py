@@ -33,8 +33,8 @@ class Projection(Posterior):
 
     A prior that was trained to see the mixture itself in part of its examples (``Prior.known``), the grey of images in
     colour, say, is shown it: for exact mixtures of that kind, ``x̂ = D(x + A⁺ (m - A x), σ)`` is E[x₀ | x, m] but for
-    the training's error, since the rest of x is all that has noise. Colours are then drawn from what goes with the
-    grey image, not with its noisy version.
+    the training's error, since the rest of x is all that has noise. (In windows, see `Windowed`, it is that of each.)
+    Colours are then drawn from what goes with the grey image, not with its noisy version.
 
     Saturating mixings take their censored residual. Where ``J Jᵀ`` is no multiple of the identity, exact mixtures are
     met by `Mixing.project`, in several steps.

@@ -36,7 +36,8 @@ class EDM(Prior):
             σ_data is then that of grey, and there is one of each in c_skip, c_out and c_in.
         known: weights of the channels in sums, one list each, of which x may hold one without noise, see
             `Projection`; a recipe's entry known trains for it. The network sees these sums beside x, in the data's
-            own scale: in that of the noise an image without any would vanish.
+            own scale: in that of the noise an image without any would vanish. It makes use of other sums too, the more so
+            the nearer they are to these.
 
     Raises:
         UsageError: a noise level that is not positive; borders that do not fall or are not positive; known weights that
@@ -77,10 +78,10 @@ class EDM(Prior):
             raise UsageError(f"expected a noise level sigma > 0, got {sigma}")
         s, y = per_example(sigma, x), x - self.mean
         level = torch.log(s).reshape(-1) / 4
-        seen = self._scaled(y, lambda std: 1 / torch.sqrt(s**2 + std**2))
+        seen = self._scaled(y, lambda std: 1 / torch.sqrt(s**2 + std**2))  # c_in (x - μ)
         F = self._network(self._beside(y, seen), level).float()
-        outwards = self._scaled(F, lambda std: std / torch.sqrt(s**2 + std**2) / s)
-        return outwards - self._scaled(y, lambda std: 1 / (s**2 + std**2))
+        outwards = self._scaled(F, lambda std: std / torch.sqrt(s**2 + std**2) / s)  # c_out F / σ²
+        return outwards - self._scaled(y, lambda std: 1 / (s**2 + std**2))  # (1 - c_skip) (x - μ) / σ²
 
     def _scaled(self, v: Tensor, scale: Callable[[float], Tensor]) -> Tensor:
         """Return v times the scale that the data's standard deviation gives, or its grey and its colours have."""
