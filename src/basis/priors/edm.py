@@ -36,7 +36,7 @@ class EDM(Prior):
             σ_data is then that of grey, and there is one of each in c_skip, c_out and c_in.
         known: weights of the channels in sums, one list each, of which x may hold one without noise, see
             `Projection`; a recipe's entry known trains for it. The network sees these sums beside x, in the data's
-            own scale: in that of the noise an image without any would vanish. It makes use of other sums too, the more so
+            own scale: in that of the noise an image without any would vanish. It makes use of other sums too, the more
             the nearer they are to these.
 
     Raises:
