@@ -103,6 +103,12 @@ BAD = {
         ("warmup", 'known = 0.5\nobjective = "score_matching"\nwarmup'),
         "objective 'score_matching' has noise in all of an image",
     ),
+    "no classes": (("warmup", "labels = 0.5\nwarmup"), "labels = 0.5 wants a prior that tells classes apart"),
+    "named noise": (
+        ("warmup", 'labels = 0.5\nobjective = "score_matching"\nwarmup'),
+        "objective 'score_matching' has no use for labels",
+    ),
+    "two networks": (("[noise]", "classes = 10\nborders = [0.3]\n[noise]"), "expected one network to tell 10 classes"),
     "argument": (("widths", "width"), "do not suit prior 'edm'", "width"),
     "no std": (("std = 0.3754\n", ""), "do not suit prior 'edm'", "std"),
     "no network": (('"edm"', '"gaussian"'), "do not suit prior 'gaussian'"),

@@ -87,3 +87,18 @@ def test_where_grey_is_known_noise_and_loss_are_those_of_the_rest():
     torch.testing.assert_close(found, expected.float())
     assert torch.equal(unseen(eps, None), eps)
     assert torch.equal(Denoising(Identity((3, 4, 4)), std)(x, sigma, eps)[0], found[0])
+
+
+def test_labels_add_the_cross_entropy_of_the_class():
+    class Names(basis.Prior):
+        def score(self, x, sigma):
+            return torch.zeros_like(x)
+
+        def denoise_and_classify(self, x, sigma):
+            return self.denoise(x, sigma), torch.tensor([[0.25, 0.75], [0.25, 0.75]]).log()
+
+    x, eps = torch.rand(2, 2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([0.1, 1.0])
+    loss = Denoising(Names((1, 4, 4)), 0.5, naming=0.2)
+    added = loss(x, sigma, eps, torch.zeros(2, 1), torch.tensor([0, 1])) - loss(x, sigma, eps)
+    torch.testing.assert_close(added, 0.2 * torch.tensor([math.log(4), math.log(4 / 3)]))

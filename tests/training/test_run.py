@@ -172,6 +172,25 @@ def test_a_prior_that_sees_more_starts_as_the_one_that_it_starts_from(train, rec
     assert {p.dtype for p in second.parameters()} == {torch.float32}
 
 
+def test_a_prior_that_starts_with_fewer_layers_and_learns_names(train, recipe, data, tmp_path):
+    """Layers that the first prior has are taken from it; with labels, images of little noise come to be told apart."""
+    train(recipe(), "--out", tmp_path / "first")
+    deeper = recipe(
+        ("blocks = [1, 1]", "blocks = [1, 2]\nclasses = 10"),
+        ("steps = 12", "steps = 200\nlearning_rate = 0.02\nlabels = 1.0"),
+        ("every = 4", "every = 200"),
+    )
+    plan = read_recipe(deeper)
+    prior = loop._prior(plan, (1, 8, 8))
+    loop._start(prior, tmp_path / "first")
+    own, first = prior.state_dict(), weights(tmp_path / "first")
+    assert all(torch.equal(own[name], first[name]) for name in first)
+    assert train(deeper, "--from", tmp_path / "first", "--out", tmp_path / "second")[0] == 0
+    images, labels = data.images("validation")
+    _, logits = basis.load_prior(tmp_path / "second").denoise_and_classify(images.float() / 255, 0.01)
+    assert (logits.argmax(1) == labels).double().mean().item() > 0.5
+
+
 def test_ncsn_trains_on_its_levels(recipe, data, tmp_path):
     """Published settings: no average of weights, no clipping, a constant rate, only the ten levels."""
     (tmp_path / "ncsn.toml").write_text(NCSN_RECIPE)
@@ -185,7 +204,7 @@ def test_ncsn_trains_on_its_levels(recipe, data, tmp_path):
     assert {p.learning_rate for p in unbroken} == {0.001}
     prior = basis.load_prior(tmp_path / "run")
     images = data.images("train")[0]
-    x, sigma, _ = loop._batch(images, plan, prior, 0, 0, 1)
+    x, sigma, _ = loop._batch(images, None, plan, prior, 0, 0, 1)
     assert all(min(abs(s / level - 1) for level in prior.levels) < 1e-6 for s in sigma.tolist())
     assert (x >= 0).all()
     assert (x < 1).all()

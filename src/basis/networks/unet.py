@@ -92,6 +92,7 @@ class UNet(nn.Module):
         attention: whether each resolution has self-attention.
         patch: side of the pixel-unshuffle at the entrance.
         beside: channels that it sees beside the image, and returns nothing for.
+        classes: number of classes that `classified` tells apart, by the mean of the coarsest features; 0 for none.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class UNet(nn.Module):
         attention: Sequence[bool],
         patch: int = 2,
         beside: int = 0,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         channels, height, width = shape
@@ -130,9 +132,20 @@ class UNet(nn.Module):
         )
         self.leave = conv(widths[0], channels * patch**2, 3)
         self.gain = nn.Parameter(torch.zeros([]))
+        if classes:
+            self.classify = nn.Linear(widths[-1], classes, bias=False)
+            self.certainty = nn.Parameter(torch.zeros([]))
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Map x (B, C + beside, H, W) of unit variance and level (B,) or (1,) to (B, C, H, W)."""
+        return self._image_and_coarsest(x, level)[0]
+
+    def classified(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, and logits of the image's class, (B, classes)."""
+        image, coarsest = self._image_and_coarsest(x, level)
+        return image, self.classify(coarsest.mean((2, 3))) * self.certainty
+
+    def _image_and_coarsest(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         waves = math.sqrt(2) * torch.cos(2 * math.pi * (level[:, None] * self.frequencies + self.phases))
         embedding = mp_silu(self.embed(waves))
         image, beside = x[:, : self.channels], x[:, self.channels :]
@@ -152,7 +165,9 @@ class UNet(nn.Module):
         for i, stage in reversed(list(enumerate(self.up))):
             for block in stage:
                 x = mp_sum(block(x, embedding), skips.pop(), 0.5)
+            if i == len(self.up) - 1:
+                coarsest = x
             if i:
                 x = mp_sum(doubled(self.finer[i - 1](x)), skips.pop(), 0.5)
         x = F.pixel_shuffle(self.leave(mp_silu(x)) * self.gain, self.patch)
-        return F.pad(x, [-side for side in self.margin])
+        return F.pad(x, [-side for side in self.margin]), coarsest

@@ -38,10 +38,12 @@ class EDM(Prior):
             `Projection`; a recipe's entry known trains for it. The network sees these sums beside x, in the data's
             own scale: in that of the noise an image without any would vanish. It makes use of other sums too, the more
             the nearer they are to these.
+        classes: number of classes that `denoise_and_classify` tells apart, of a prior that was trained with labels;
+            one network alone has such an answer.
 
     Raises:
         UsageError: a noise level that is not positive; borders that do not fall or are not positive; known weights that
-            are not one a channel.
+            are not one a channel; borders and classes.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class EDM(Prior):
         borders: Sequence[float] = (),
         colours: float | None = None,
         known: Sequence[Sequence[float]] = (),
+        classes: int = 0,
     ) -> None:
         super().__init__(shape, support=(0.0, 1.0), known="grayscale" if known else None)
         if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):
@@ -64,10 +67,13 @@ class EDM(Prior):
             raise UsageError(
                 f"expected lists of {self.shape[0]} weights as known, got {[*known]}", fix="give one for each channel"
             )
-        self.mean, self.std, self.colours = mean, std, colours
+        if borders and classes:
+            raise UsageError(f"expected one network to tell {classes} classes, got borders", fix="leave one of them out")
+        self.mean, self.std, self.colours, self.classes = mean, std, colours, classes
         self.sums = torch.tensor(known, dtype=torch.float32)
         networks = [
-            UNet(self.shape, widths, blocks, attention, patch, beside=len(known)) for _ in range(len(borders) + 1)
+            UNet(self.shape, widths, blocks, attention, patch, beside=len(known), classes=classes)
+            for _ in range(len(borders) + 1)
         ]
         levels = [math.log(border) / 4 for border in borders]
         self.network: nn.Module = ByLevel(networks, levels) if levels else networks[0]
@@ -77,10 +83,22 @@ class EDM(Prior):
         if not isinstance(sigma, Tensor) and not sigma > 0:
             raise UsageError(f"expected a noise level sigma > 0, got {sigma}")
         s, y = per_example(sigma, x), x - self.mean
-        level = torch.log(s).reshape(-1) / 4
-        seen = self._scaled(y, lambda std: 1 / torch.sqrt(s**2 + std**2))  # c_in (x - μ)
-        F = self._network(self._beside(y, seen), level).float()
-        outwards = self._scaled(F, lambda std: std / torch.sqrt(s**2 + std**2) / s)  # c_out F / σ²
+        return self._score(s, y, self._network(*self._seen(s, y)))
+
+    def denoise_and_classify(self, x: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `denoise` does, and log p(class | x) but for a constant, (B, classes), at noise level sigma."""
+        s, y = per_example(sigma, x), x - self.mean
+        F, logits = self.network.classified(*self._seen(s, y))
+        return x + s**2 * self._score(s, y, F), logits.float()
+
+    def _seen(self, s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the network is given, of images without the mean: c_in y with what is beside it, and ln σ / 4."""
+        scaled = self._scaled(y, lambda std: 1 / torch.sqrt(s**2 + std**2))
+        return self._beside(y, scaled), torch.log(s).reshape(-1) / 4
+
+    def _score(self, s: Tensor, y: Tensor, F: Tensor) -> Tensor:
+        """Return the score at images without the mean, y, from the network's answer F."""
+        outwards = self._scaled(F.float(), lambda std: std / torch.sqrt(s**2 + std**2) / s)  # c_out F / σ²
         return outwards - self._scaled(y, lambda std: 1 / (s**2 + std**2))  # (1 - c_skip) (x - μ) / σ²
 
     def _scaled(self, v: Tensor, scale: Callable[[float], Tensor]) -> Tensor:

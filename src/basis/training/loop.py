@@ -65,13 +65,13 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
     AcceleratorState._reset_state()  # of an earlier run in this process, whose precision it would keep
     accelerator = accelerate.Accelerator(mixed_precision=recipe.precision)
     torch.manual_seed(recipe.seed)
-    images = data.images("train")[0]
+    images, labels = data.images("train")
     recipe = _with_levels(recipe, images)
     prior = _prior(recipe, tuple(images.shape[1:]))
     if start is not None:
         _start(prior, start)
     elif isinstance(prior, DensityPrior) and not (out / CHECKPOINT).exists():
-        x, sigma, eps, *_ = _batch(images, recipe, prior, 0, 0, 1)
+        x, sigma, eps, *_ = _batch(images, labels, recipe, prior, 0, 0, 1)
         prior.initialise(x + sigma[:, None, None, None] * eps, sigma)
     average = copy.deepcopy(prior).eval().requires_grad_(False).to(accelerator.device)
     if recipe.unit_weights:
@@ -88,7 +88,7 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
         rate = _learning_rate(recipe, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        batch = _batch(images, recipe, prior, step, accelerator.process_index, accelerator.num_processes)
+        batch = _batch(images, labels, recipe, prior, step, accelerator.process_index, accelerator.num_processes)
         loss = model(*(part.to(accelerator.device) for part in batch)).mean()
         optimizer.zero_grad()
         accelerator.backward(loss)
@@ -184,13 +184,16 @@ def _prior(recipe: Recipe, shape: tuple[int, ...]) -> Prior:
 
 
 def _start(prior: Prior, start: str | Path) -> None:
-    """Copy the weights of another prior of the same kind and size; what it does not see counts for nothing at first."""
+    """Copy the weights of another prior of the same kind and widths.
+
+    What that one does not see counts for nothing at first; layers that it does not have begin with random weights.
+    """
     weights, own = load_prior(start).state_dict(), prior.state_dict()
     for name in weights.keys() & own.keys():
         if own[name].dim() == 4 and (more := own[name].shape[1] - weights[name].shape[1]) > 0:
             weights[name] = functional.pad(weights[name], (0, 0, 0, 0, 0, more))
     try:
-        prior.load_state_dict(weights)
+        prior.load_state_dict({**own, **weights})
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
@@ -199,7 +202,9 @@ def _start(prior: Prior, start: str | Path) -> None:
         ) from error
 
 
-def _batch(images: Tensor, recipe: Recipe, prior: Prior, step: int, process: int, processes: int) -> list[Tensor]:
+def _batch(
+    images: Tensor, labels: Tensor, recipe: Recipe, prior: Prior, step: int, process: int, processes: int
+) -> list[Tensor]:
     """Return images, noise levels and noise of one process at one step: a function of seed, step and process alone."""
     position = np.arange(step * recipe.batch, (step + 1) * recipe.batch)[process::processes]
     epochs = {epoch: np.random.default_rng((recipe.seed, epoch)) for epoch in set(position // len(images))}
@@ -212,13 +217,24 @@ def _batch(images: Tensor, recipe: Recipe, prior: Prior, step: int, process: int
     x = _pixels(images[index], recipe, generator)
     if recipe.flip:
         x = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5, x, x.flip(3))
+    if recipe.shift:
+        x = _moved(x, recipe.shift, generator)
     eps = torch.randn(x.shape, generator=generator)
-    return [x, sigma, eps, *_known(torch.rand(len(x), generator=generator), recipe)]
+    known = _known(torch.rand(len(x), generator=generator), recipe)
+    return [x, sigma, eps, *known, *([labels[index]] if recipe.labels else [])]
 
 
 def _known(quantile: Tensor, recipe: Recipe) -> list[Tensor]:
-    """Return what is known of each image, where the recipe says that something is."""
-    return [known_weights(quantile, recipe)] if recipe.known else []
+    """Return what is known of each image, where the recipe says that something is, or labels come after it."""
+    return [known_weights(quantile, recipe)] if recipe.known or recipe.labels else []
+
+
+def _moved(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Return images moved by up to shift pixels each way, with their borders mirrored."""
+    wide = functional.pad(x, (shift,) * 4, mode="reflect")
+    top, left = torch.randint(0, 2 * shift + 1, (2, len(x), 1, 1, 1), generator=generator)
+    rows, columns = top + torch.arange(x.shape[2])[:, None], left + torch.arange(x.shape[3])
+    return wide[torch.arange(len(x))[:, None, None, None], torch.arange(x.shape[1])[:, None, None], rows, columns]
 
 
 def _pixels(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:

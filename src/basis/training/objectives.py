@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from basis.core.errors import UsageError
 from basis.core.prior import DensityPrior, Prior
@@ -22,18 +23,28 @@ class Denoising(nn.Module):
         prior: what is trained.
         std: standard deviation s of the data.
         rest: standard deviation of what is not known, where something is; by default std.
+        naming: weight of the cross-entropy of the class, in nats, where labels are given, for a prior with `classes`.
     """
 
-    def __init__(self, prior: Prior, std: float, rest: float | None = None) -> None:
+    def __init__(self, prior: Prior, std: float, rest: float | None = None, naming: float = 0.0) -> None:
         super().__init__()
-        self.prior, self.std, self.rest = prior, std, rest or std
+        self.prior, self.std, self.rest, self.naming = prior, std, rest or std, naming
 
-    def forward(self, x: Tensor, sigma: Tensor, eps: Tensor, known: Tensor | None = None) -> Tensor:
-        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,).
+    def forward(
+        self, x: Tensor, sigma: Tensor, eps: Tensor, known: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of each example, (B,), for x and eps (B, C, H, W), sigma (B,) and labels (B,), if any.
 
         ``known`` (B, C) are the weights of the sum that is known of each image, all zero where nothing is.
         """
-        error = self.prior.denoise(x + sigma[:, None, None, None] * unseen(eps, known), sigma) - x
+        noisy = x + sigma[:, None, None, None] * unseen(eps, known)
+        if labels is None:
+            return self._error(self.prior.denoise(noisy, sigma) - x, sigma, known)
+        estimate, logits = self.prior.denoise_and_classify(noisy, sigma)
+        named = functional.cross_entropy(logits, labels, reduction="none")
+        return self._error(estimate - x, sigma, known) + self.naming * named
+
+    def _error(self, error: Tensor, sigma: Tensor, known: Tensor | None) -> Tensor:
         std = self.std if known is None else torch.where((known != 0).any(1), self.rest, self.std)
         weight = (sigma**2 + std**2) / (sigma * std) ** 2
         return weight * unseen(error, known).square().mean((1, 2, 3))
@@ -87,6 +98,13 @@ def objective(recipe: Recipe, prior: Prior) -> nn.Module:
             f"known = {recipe.known} is to be a share, up to 1, of images seen by a prior with an argument known",
             fix="see recipes/cifar10-colour.toml",
         )
+    if recipe.labels and recipe.objective != "denoising":
+        raise UsageError(f"objective '{recipe.objective}' has no use for labels", fix="leave out labels")
+    if recipe.labels and not recipe.arguments.get("classes"):
+        raise UsageError(
+            f"labels = {recipe.labels} wants a prior that tells classes apart",
+            fix="state classes, their number, among the recipe's arguments",
+        )
     if recipe.objective == "score_matching":
         return ScoreMatching(prior, recipe.anneal_power)
     if recipe.objective == "likelihood":
@@ -98,7 +116,7 @@ def objective(recipe: Recipe, prior: Prior) -> nn.Module:
             f"the recipe's arguments do not suit prior '{recipe.prior}' (objective 'denoising' needs std)",
             fix='state std, the standard deviation of the data, or choose objective = "score_matching"',
         )
-    return Denoising(prior, float(recipe.arguments["std"]), recipe.arguments.get("colours"))
+    return Denoising(prior, float(recipe.arguments["std"]), recipe.arguments.get("colours"), recipe.labels)
 
 
 def known_weights(quantile: Tensor, recipe: Recipe) -> Tensor:
@@ -106,6 +124,8 @@ def known_weights(quantile: Tensor, recipe: Recipe) -> Tensor:
 
     The rest of the quantiles are shared out evenly among the sums of the prior's argument ``known``.
     """
+    if not recipe.known:
+        return torch.zeros(len(quantile), recipe.arguments["shape"][0])
     sums = recipe.arguments["known"]
     choices = torch.tensor([[0.0] * len(sums[0]), *sums])
     part = (quantile - (1 - recipe.known)) / recipe.known * len(sums)
