@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import basis
@@ -63,6 +64,20 @@ def test_combined_priors_are_their_parts(halves, tmp_path):
     card = read_card(tmp_path / "whole" / "model.safetensors")
     assert (card["steps"], card["hours"]) == (11, 0.5)
     assert [part["steps"] for part in card["parts"]] == [5, 6]
+
+
+def test_priors_stored_in_half_stay_so(halves, tmp_path):
+    for folder in halves:
+        save_prior(basis.load_prior(folder), SIZE, folder, dtype=torch.bfloat16)
+    combine(halves, [0.3], tmp_path / "whole")
+    stored = load_file(tmp_path / "whole" / "model.safetensors")
+    assert stored["network.networks.0.enter.weight"].dtype == torch.bfloat16
+    assert stored["network.networks.0.gain"].dtype == torch.float32
+    x, low = torch.rand(3, 1, 8, 8), basis.load_prior(halves[1])
+    assert torch.equal(basis.load_prior(tmp_path / "whole").score(x, 0.1), low.score(x, 0.1))
+    save_prior(low, SIZE, halves[1])
+    combine(halves, [0.3], tmp_path / "mixed")
+    assert load_file(tmp_path / "mixed" / "model.safetensors")["network.networks.0.enter.weight"].dtype == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def save_prior(
         arguments: keyword arguments of its class that build it, JSON values.
         folder: folder to write.
         card: what a reader should know (data, command, steps, scores); the sha256 of the weights is added.
-        dtype: what parameters are rounded to in the file, for instance `torch.bfloat16`, half as large; buffers stay.
+        dtype: what weights are rounded to in the file, for instance `torch.bfloat16`, half as large: with autocast to it
+            a network is the same to the bit. Buffers stay, and numbers that stand alone.
 
     Returns:
         The folder.
@@ -59,7 +60,7 @@ def save_module(
     """Write tensors, header and card of a module of any kind; see `save_prior` and `save_separator`."""
     folder = Path(folder)
     tensors = {k: v.contiguous().cpu() for k, v in module.state_dict().items()}
-    tensors |= {k: tensors[k].to(dtype) for k, _ in module.named_parameters() if dtype}
+    tensors |= {k: tensors[k].to(dtype) for k, weight in module.named_parameters() if dtype and weight.dim()}
     content = save(tensors, metadata={HEADER: json.dumps(header)})
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS, content)

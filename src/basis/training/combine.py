@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
 from basis.core.checkpoint import PRIORS, load_prior, locate, open_weights, read_card, save_prior
 from basis.core.errors import UsageError
 
 
 def combine(sources: Sequence[str | Path], borders: Sequence[float], out: str | Path) -> Path:
     """Write one prior that asks a network of its own in each range of noise levels; its card holds those of its parts.
+
+    It is stored in bf16 where all of its parts are.
 
     Args:
         sources: priors of one kind and size, for falling noise levels: names, folders or files.
@@ -51,4 +56,9 @@ def combine(sources: Sequence[str | Path], borders: Sequence[float], out: str | 
         "hours": round(sum(card.get("hours", 0) for card in cards), 2),
         "parts": cards,
     }
-    return save_prior(whole, arguments, out, card)
+    halved = all(torch.bfloat16 in _dtypes(source) for source in sources)
+    return save_prior(whole, arguments, out, card, torch.bfloat16 if halved else None)
+
+
+def _dtypes(source: str | Path) -> set[torch.dtype]:
+    return {value.dtype for value in load_file(locate(source)).values()}
