@@ -10,6 +10,7 @@ import basis
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.lsun import LSUN
 from basis.datasets.mnist import MNIST
+from basis.experiments.table4 import columns
 from basis.metrics._features import Extractor, extractor
 from basis.reproduction import job as jobs
 from basis.reproduction.job import Job
@@ -53,7 +54,7 @@ def test_an_extractor_that_cannot_see_the_images_is_named(monkeypatch, tmp_path)
     monkeypatch.setattr(CIFAR10, "load", lambda self, split: (images, torch.arange(12) % 10))
     found = finish(reproduce(["table4"], Setup(n=3, features="mnist-digits"), tmp_path)).outcomes["table4"].cells
     original = [cell for cell in found if cell.row == "CIFAR-10 Original"]
-    assert [cell.published for cell in original] == [11.24, 0.0]
+    assert [cell.published for cell in original] == [11.24, 0.0]  # and no column of test images, which have none
     assert all("mnist-digits does not take images of shape (3, 8, 8)" in cell.missing for cell in original)
 
 
@@ -61,7 +62,8 @@ def test_table_4_compares_grey_images_and_originals(small, monkeypatch, tmp_path
     colour = small.expand(-1, 3, -1, -1).clone()
     colour[:, 0] *= 0.5
     colour = (colour * 255).round().to(torch.uint8)
-    monkeypatch.setattr(CIFAR10, "load", lambda self, split: (colour, torch.arange(40) % 10))
+    splits = {"train": colour, "test": colour.roll(3, -1)}
+    monkeypatch.setattr(CIFAR10, "load", lambda self, split: (splits[split], torch.arange(40) % 10))
     weights = torch.tensor([0.5, 0.25, 0.25]).reshape(3, 1, 1)
     inner, seen = extractor("mnist-digits"), []
 
@@ -72,11 +74,17 @@ def test_table_4_compares_grey_images_and_originals(small, monkeypatch, tmp_path
     coloured = Extractor("coloured", "0", call)
     monkeypatch.setattr(Setup, "extractor", lambda self: coloured)
     found = finish(reproduce(["table4"], Setup(n=40, features="coloured"), tmp_path)).outcomes["table4"].cells
-    fids = {cell.row: cell.measured for cell in found if "FID" in cell.column}
+    fids = {cell.row: cell.measured for cell in found if cell.column.startswith("FID")}
     assert fids["CIFAR-10 Original"] == pytest.approx(0, abs=1e-6)  # all of the training images
     assert fids["Input Grayscale"] > 1e-3
     assert fids["BASIS (NCSN)"] is None
-    assert sum(seen) == 3 * 40  # two rows, and once the images that both are compared with
+    others = {cell.row: cell for cell in found if cell.column.startswith("test FID")}
+    assert others.keys() == {"CIFAR-10 Original", "Input Grayscale"}
+    assert others["CIFAR-10 Original"].measured > 1e-3  # other images than those that it is compared with
+    assert others["CIFAR-10 Original"].published is None
+    assert sum(seen) == 5 * 40  # two rows of each split, and once the images that all are compared with
+    assert columns(Setup(n=10_000)) == ["", "test"]
+    assert columns(Setup(n=10_001)) == [""]
 
 
 # With priors at hand: small Gaussians in the place of the paper's

@@ -93,7 +93,8 @@ def test_every_epoch_holds_every_image_once():
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None]
     plan = Recipe("edm", {}, "digits", steps=10, batch=4)
     drawn = [
-        (loop._batch(images, None, plan, ANY, step, 0, 1)[0].flatten() * 255).round().int().tolist() for step in range(5)
+        (loop._batch(images, None, plan, ANY, step, 0, 1)[0].flatten() * 255).round().int().tolist()
+        for step in range(5)
     ]
     order = list(itertools.chain(*drawn))
     assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))

@@ -108,7 +108,10 @@ BAD = {
         ("warmup", 'labels = 0.5\nobjective = "score_matching"\nwarmup'),
         "objective 'score_matching' has no use for labels",
     ),
-    "two networks": (("[noise]", "classes = 10\nborders = [0.3]\n[noise]"), "expected one network to tell 10 classes"),
+    "two networks": (
+        ("[noise]", "classes = 10\nborders = [0.3]\n[noise]"),
+        "classes = 10 wants one network, got borders [0.3]",
+    ),
     "argument": (("widths", "width"), "do not suit prior 'edm'", "width"),
     "no std": (("std = 0.3754\n", ""), "do not suit prior 'edm'", "std"),
     "no network": (('"edm"', '"gaussian"'), "do not suit prior 'gaussian'"),

@@ -68,7 +68,7 @@ class EDM(Prior):
                 f"expected lists of {self.shape[0]} weights as known, got {[*known]}", fix="give one for each channel"
             )
         if borders and classes:
-            raise UsageError(f"expected one network to tell {classes} classes, got borders", fix="leave one of them out")
+            raise UsageError(f"classes = {classes} wants one network, got borders {[*borders]}", fix="leave out one")
         self.mean, self.std, self.colours, self.classes = mean, std, colours, classes
         self.sums = torch.tensor(known, dtype=torch.float32)
         networks = [

@@ -91,9 +91,9 @@ class Recipe:
         known: share of the images of which a sum of the channels is without noise, one of those in the prior's argument
             ``known``, so that the prior learns what goes with it. Noise and loss are then those of what the sum does
             not see. (Noise levels of its own for a part of the data, as in UniDiffuser, Bao et al. 2023.)
-        labels: weight, beside the denoising loss, of the cross-entropy of naming each image's class, for a prior with an
-            argument ``classes``: what tells objects apart is learned sooner from their names (for colours, Iizuka et
-            al. 2016, "Let there be Color!").
+        labels: weight, beside the denoising loss, of the cross-entropy of naming each image's class, for a prior with
+            an argument ``classes``: what tells objects apart is learned sooner from their names (for colours, Iizuka
+            et al. 2016, "Let there be Color!").
         shift: pixels by which images are moved at random, up, down and sideways, with their borders mirrored.
         precision: "no", "bf16" or "fp16" (mixed precision).
         stored: "fp32", or "bf16" for a prior of half the size; checkpoints are whole.
