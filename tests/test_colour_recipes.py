@@ -22,6 +22,8 @@ CIFAR10 = [
     "cifar10-compact",
     "cifar10-high",
     "cifar10-colour",
+    "cifar10-colour-named",
+    "cifar10-colour-read",
     "cifar10-animals",
     "cifar10-machines",
     "animals64",

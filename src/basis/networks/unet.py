@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from basis.networks.reader import Reader
+
 RESIDUAL = 0.3  # weight of a branch in a residual sum (Karras et al. 2024, table 6)
 SILU_GAIN = 1 / 0.596  # keeps unit variance through SiLU (equation 81 there)
 
@@ -93,6 +95,7 @@ class UNet(nn.Module):
         patch: side of the pixel-unshuffle at the entrance.
         beside: channels that it sees beside the image, and returns nothing for.
         classes: number of classes that `classified` tells apart, by the mean of the coarsest features; 0 for none.
+        reads: feature channels of a frozen `Reader` of what is beside the image, one a resolution; none for no reader.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class UNet(nn.Module):
         patch: int = 2,
         beside: int = 0,
         classes: int = 0,
+        reads: Sequence[int] = (),
     ) -> None:
         super().__init__()
         channels, height, width = shape
@@ -135,6 +139,9 @@ class UNet(nn.Module):
         if classes:
             self.classify = nn.Linear(widths[-1], classes, bias=False)
             self.certainty = nn.Parameter(torch.zeros([]))
+        self.reader = Reader(reads).freeze() if reads else None
+        self.read = nn.ModuleList(conv(own, width, 1) for own, width in zip(reads, widths, strict=bool(reads)))
+        self.heed = nn.ParameterList(torch.zeros([]) for _ in reads)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Map x (B, C + beside, H, W) of unit variance and level (B,) or (1,) to (B, C, H, W)."""
@@ -149,16 +156,18 @@ class UNet(nn.Module):
         waves = math.sqrt(2) * torch.cos(2 * math.pi * (level[:, None] * self.frequencies + self.phases))
         embedding = mp_silu(self.embed(waves))
         image, beside = x[:, : self.channels], x[:, self.channels :]
+        read = self.reader(F.pad(beside, self.margin)) if self.reader else []
         x = F.pad(torch.cat([image, torch.ones_like(x[:, :1]), beside], 1), self.margin)
         x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
         x = self.enter(x)
-        x = x + self.places[0].to(x.dtype)
         skips = []
         for i, stage in enumerate(self.down):
             if i:
                 skips.append(x)
                 x = self.coarser[i - 1](F.avg_pool2d(x, 2) * 2)
-                x = x + self.places[i].to(x.dtype)
+            x = x + self.places[i].to(x.dtype)
+            if read:
+                x = x + self.heed[i] * self.read[i](unit_pixels(read[i]))
             for block in stage:
                 skips.append(x)
                 x = block(unit_pixels(x), embedding)

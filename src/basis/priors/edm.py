@@ -40,10 +40,12 @@ class EDM(Prior):
             the nearer they are to these.
         classes: number of classes that `denoise_and_classify` tells apart, of a prior that was trained with labels;
             one network alone has such an answer.
+        reads: widths of a frozen network that reads what is known, see `basis.networks.reader.Reader`, one for each of
+            widths, for patch = 2; `recipes/grey_reader.py` trains it.
 
     Raises:
         UsageError: a noise level that is not positive; borders that do not fall or are not positive; known weights that
-            are not one a channel; borders and classes.
+            are not one a channel; borders and classes; reads without known, or for another patch.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class EDM(Prior):
         colours: float | None = None,
         known: Sequence[Sequence[float]] = (),
         classes: int = 0,
+        reads: Sequence[int] = (),
     ) -> None:
         super().__init__(shape, support=(0.0, 1.0), known="grayscale" if known else None)
         if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):
@@ -69,10 +72,15 @@ class EDM(Prior):
             )
         if borders and classes:
             raise UsageError(f"classes = {classes} wants one network, got borders {[*borders]}", fix="leave out one")
+        if reads and not (known and patch == 2 and len(reads) == len(widths)):
+            raise UsageError(
+                f"reads = {[*reads]} wants known, patch = 2 and a number for each of {len(widths)} widths",
+                fix="see recipes/cifar10-colour-read.toml",
+            )
         self.mean, self.std, self.colours, self.classes = mean, std, colours, classes
         self.sums = torch.tensor(known, dtype=torch.float32)
         networks = [
-            UNet(self.shape, widths, blocks, attention, patch, beside=len(known), classes=classes)
+            UNet(self.shape, widths, blocks, attention, patch, len(known), classes, reads)
             for _ in range(len(borders) + 1)
         ]
         levels = [math.log(border) / 4 for border in borders]
@@ -94,7 +102,8 @@ class EDM(Prior):
     def _seen(self, s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network is given, of images without the mean: c_in y with what is beside it, and ln σ / 4."""
         scaled = self._scaled(y, lambda std: 1 / torch.sqrt(s**2 + std**2))
-        return self._beside(y, scaled), torch.log(s).reshape(-1) / 4
+        beside = [self.beside(y)] if len(self.sums) else []
+        return torch.cat([scaled, *beside], 1), torch.log(s).reshape(-1) / 4
 
     def _score(self, s: Tensor, y: Tensor, F: Tensor) -> Tensor:
         """Return the score at images without the mean, y, from the network's answer F."""
@@ -108,12 +117,10 @@ class EDM(Prior):
         grey = v.mean(1, keepdim=True)
         return scale(self.std) * grey + scale(self.colours) * (v - grey)
 
-    def _beside(self, y: Tensor, scaled: Tensor) -> Tensor:
-        """Return scaled images with the sums of y that may be known as further channels."""
-        if not len(self.sums):
-            return scaled
+    def beside(self, y: Tensor) -> Tensor:
+        """Return the sums that may be known of images without the mean, (B, S, H, W), as the network sees them."""
         sums = torch.einsum("sc,bchw->bshw", self.sums.to(y), y) / self.std
-        return torch.cat([scaled, sums.clamp(-FAR, FAR)], 1)
+        return sums.clamp(-FAR, FAR)
 
     def _network(self, x: Tensor, level: Tensor) -> Tensor:
         """Call the network, on a CPU in parts that stay in its caches: 15 % faster for 128 images, and bit-equal."""
