@@ -1,6 +1,6 @@
-"""Give a prior of colours a reader, a network that says what a grey picture shows: see recipes/cifar10-colour-read.toml.
+"""Give a prior of colours a reader of grey pictures, `basis.networks.reader.Reader`: see cifar10-colour-read.toml.
 
-    python recipes/grey_reader.py recipes/cifar10-colour-read.toml --from runs/cifar10-named --out runs/cifar10-reader
+    python recipes/grey_reader.py recipes/cifar10-colour-read.toml --from runs/cifar10-colour-named --out runs/reader
 
 Reads CIFAR-10 from BASIS_DATA. Trains the reader on the training split in grey, by each of the prior's sums, mirrored
 and moved at random; looks at the validation split after every epoch. One thread. Writes the prior that the recipe
