@@ -187,6 +187,8 @@ def test_a_prior_that_starts_with_fewer_layers_and_learns_names(train, recipe, d
     assert all(torch.equal(own[name], first[name]) for name in first)
     assert train(deeper, "--from", tmp_path / "first", "--out", tmp_path / "second")[0] == 0
     images, labels = data.images("validation")
+    with pytest.raises(basis.UsageError, match="tells no classes apart"):
+        basis.load_prior(tmp_path / "first").denoise_and_classify(images[:1] / 255, 0.01)
     _, logits = basis.load_prior(tmp_path / "second").denoise_and_classify(images.float() / 255, 0.01)
     assert (logits.argmax(1) == labels).double().mean().item() > 0.5
 

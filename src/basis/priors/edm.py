@@ -45,7 +45,8 @@ class EDM(Prior):
 
     Raises:
         UsageError: a noise level that is not positive; borders that do not fall or are not positive; known weights that
-            are not one a channel; borders and classes; reads without known, or for another patch.
+            are not one a channel; borders and classes, or classes asked for where there are none; reads without known,
+            or for another patch.
     """
 
     def __init__(
@@ -95,6 +96,8 @@ class EDM(Prior):
 
     def denoise_and_classify(self, x: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
         """Return what `denoise` does, and log p(class | x) but for a constant, (B, classes), at noise level sigma."""
+        if not isinstance(self.network, UNet) or not self.classes:
+            raise UsageError("this prior tells no classes apart", fix="train one with classes, and labels in the recipe")
         s, y = per_example(sigma, x), x - self.mean
         F, logits = self.network.classified(*self._seen(s, y))
         return x + s**2 * self._score(s, y, F), logits.float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class Denoising(nn.Module):
         noisy = x + sigma[:, None, None, None] * unseen(eps, known)
         if labels is None:
             return self._error(self.prior.denoise(noisy, sigma) - x, sigma, known)
-        estimate, logits = self.prior.denoise_and_classify(noisy, sigma)
+        estimate, logits = cast("Classifying", self.prior).denoise_and_classify(noisy, sigma)
         named = functional.cross_entropy(logits, labels, reduction="none")
         return self._error(estimate - x, sigma, known) + self.naming * named
 
@@ -57,6 +58,12 @@ def unseen(v: Tensor, weights: Tensor | None) -> Tensor:
     size = weights.square().sum(1, keepdim=True)
     unit = (weights * torch.rsqrt(size.clamp_min(torch.finfo(size.dtype).tiny)))[:, :, None, None]
     return v - unit * (unit * v).sum(1, keepdim=True)
+
+
+class Classifying(Protocol):
+    """A prior that tells classes apart, as `EDM` with ``classes``."""
+
+    def denoise_and_classify(self, x: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 class ScoreMatching(nn.Module):
