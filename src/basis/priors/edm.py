@@ -97,7 +97,9 @@ class EDM(Prior):
     def denoise_and_classify(self, x: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
         """Return what `denoise` does, and log p(class | x) but for a constant, (B, classes), at noise level sigma."""
         if not isinstance(self.network, UNet) or not self.classes:
-            raise UsageError("this prior tells no classes apart", fix="train one with classes, and labels in the recipe")
+            raise UsageError(
+                "this prior tells no classes apart", fix="train one with classes, and labels in the recipe"
+            )
         s, y = per_example(sigma, x), x - self.mean
         F, logits = self.network.classified(*self._seen(s, y))
         return x + s**2 * self._score(s, y, F), logits.float()
