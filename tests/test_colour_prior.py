@@ -41,7 +41,7 @@ def test_it_denoises_far_better_than_the_best_linear_denoiser_of_single_pixels(p
 
 @pytest.mark.parametrize(
     ("name", "weights", "least"),
-    [("cifar10", None, 0.05), ("cifar10-colour", None, 0.15), ("cifar10-colour", (0.299, 0.587, 0.114), 0.15)],
+    [("cifar10", None, 0.05), ("cifar10-colour", None, 0.25), ("cifar10-colour", (0.299, 0.587, 0.114), 0.25)],
 )
 def test_colours_of_grey_images_are_strong_and_like_the_true_ones(data, name, weights, least):
     x = data.images("test")[0][:64].float() / 255
@@ -64,6 +64,15 @@ def test_the_prior_that_is_shown_grey_makes_use_of_it(data):
         return (wrong - wrong.mean(1, keepdim=True)).square().mean()
 
     assert error(x + colours) < 0.97 * error(x + noise)
+
+
+def test_it_names_what_it_gives_colours_to(data):
+    """Test images under noise that hides their colours, whose grey alone shows what they are."""
+    prior, (x, labels) = basis.load_prior("cifar10-colour"), (part[:200] for part in data.images("test"))
+    noise = 5 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        _, logits = prior.denoise_and_classify(x / 255 + noise - noise.mean(1, keepdim=True), 5.0)
+    assert (logits.argmax(1) == labels).double().mean() > 0.8
 
 
 def test_two_photographs_come_apart(prior, data):

@@ -30,7 +30,7 @@ class PictureClassifier(nn.Module):
     def __init__(self, first: int = 24, widths: Sequence[int] = (64, 128, 256)) -> None:
         super().__init__()
         self.enter = nn.Conv2d(3, first, 2)
-        self.stages = nn.Sequential(*(_stage(below, above) for below, above in pairwise((first, *widths))))
+        self.stages = nn.Sequential(*(stage(below, above) for below, above in pairwise((first, *widths))))
         self.head = nn.Linear(widths[-1], CLASSES)
 
     def features(self, x: Tensor) -> Tensor:
@@ -52,7 +52,8 @@ class PictureClassifier(nn.Module):
         return self.head(self.features(x))
 
 
-def _stage(below: int, above: int) -> nn.Sequential:
+def stage(below: int, above: int) -> nn.Sequential:
+    """Return layers that halve the resolution, from one number of channels to another."""
     return nn.Sequential(
         nn.Conv2d(below, above, 3, padding=1, bias=False),
         nn.MaxPool2d(2),

@@ -9,6 +9,8 @@ from typing import Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from basis.networks.picture_classifier import stage
+
 FIRST = 16  # channels of the first layer
 
 
@@ -27,7 +29,7 @@ class Reader(nn.Module):
     def __init__(self, widths: Sequence[int], classes: int = 10) -> None:
         super().__init__()
         self.enter = nn.Conv2d(1, FIRST, 3, padding=1)
-        self.stages = nn.ModuleList(_stage(below, above) for below, above in pairwise((FIRST, *widths)))
+        self.stages = nn.ModuleList(stage(below, above) for below, above in pairwise((FIRST, *widths)))
         self.head = nn.Linear(widths[-1], classes)
         self.frozen = False
 
@@ -39,8 +41,8 @@ class Reader(nn.Module):
         steps = sums.diff(dim=2).square().mean((2, 3)) + sums.diff(dim=3).square().mean((2, 3))
         grey = sums.gather(1, steps.argmin(1)[:, None, None, None].expand(-1, 1, *sums.shape[2:]))
         x, found = F.gelu(self.enter(grey)), []
-        for stage in self.stages:
-            x = stage(x)
+        for part in self.stages:
+            x = part(x)
             found.append(x)
         return found
 
@@ -56,15 +58,3 @@ class Reader(nn.Module):
         """Return itself, whose weights change no more, whatever it is a part of."""
         self.frozen = True
         return self.requires_grad_(False).eval()
-
-
-def _stage(below: int, above: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(below, above, 3, padding=1, bias=False),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(above),
-        nn.GELU(),
-        nn.Conv2d(above, above, 3, padding=1, bias=False),
-        nn.BatchNorm2d(above),
-        nn.GELU(),
-    )

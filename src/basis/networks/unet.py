@@ -153,6 +153,7 @@ class UNet(nn.Module):
         return image, self.classify(coarsest.mean((2, 3))) * self.certainty
 
     def _image_and_coarsest(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, and the features on their way up from the coarsest resolution."""
         waves = math.sqrt(2) * torch.cos(2 * math.pi * (level[:, None] * self.frequencies + self.phases))
         embedding = mp_silu(self.embed(waves))
         image, beside = x[:, : self.channels], x[:, self.channels :]
