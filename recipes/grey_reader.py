@@ -8,10 +8,10 @@ describes, with the weights of the one that it starts from, to which what the re
 """
 
 import argparse
-import time
 
 import torch
-from picture_classifier import disturbed
+from digit_classifier import accuracy
+from picture_classifier import fit
 from torch import nn
 
 from basis.core.checkpoint import save_prior
@@ -19,21 +19,24 @@ from basis.datasets.cifar10 import CIFAR10
 from basis.training.loop import _prior, _start
 from basis.training.recipe import read_recipe
 
-EPOCHS, BATCH, RATE, DECAY, SMOOTHING = 12, 128, 4e-3, 5e-2, 0.1
+EPOCHS = 12
 
 
-def grey(x, prior, which):
-    """Return one sum of each image's channels as the prior sees it, (B, 1, H, W), number which (B,) of its sums."""
-    return prior.beside(x - prior.mean)[torch.arange(len(x)), which][:, None]
+class Grey(nn.Module):
+    """What the prior's reader says of colour images: of one of their sums at random in training, else of the first."""
 
+    def __init__(self, prior, generator):
+        super().__init__()
+        self.reader, self.generator = prior.network.reader, generator
+        self.sums = lambda x: prior.beside(x - prior.mean)
 
-@torch.no_grad()
-def accuracy(reader, prior, images, labels):
-    """Share of the images whose class is read right from the prior's first sum."""
-    reader.eval()
-    parts = [part.float() / 255 for part in images.split(500)]
-    read = torch.cat([reader.logits(grey(x, prior, torch.zeros(len(x), dtype=torch.long))).argmax(1) for x in parts])
-    return (read == labels).double().mean().item()
+    def forward(self, x):
+        """Return logits, (B, classes), of images in [0, 1], (B, 3, H, W)."""
+        sums = self.sums(x)
+        which = torch.zeros(len(x), dtype=torch.long)
+        if self.training:
+            which = torch.randint(sums.shape[1], (len(x),), generator=self.generator)
+        return self.reader.logits(sums[torch.arange(len(x)), which][:, None])
 
 
 def main():
@@ -45,7 +48,7 @@ def main():
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    data, began, generator = CIFAR10(), time.monotonic(), torch.Generator().manual_seed(0)
+    data, generator = CIFAR10(), torch.Generator().manual_seed(0)
     images, labels = data.images("train")
     recipe = read_recipe(given.recipe)
     prior = _prior(recipe, tuple(images.shape[1:]))
@@ -53,30 +56,15 @@ def main():
     reader = prior.network.reader
     reader.frozen = False
     reader.requires_grad_(True).to(memory_format=torch.channels_last)
-    steps = EPOCHS * (len(images) // BATCH)
-    optimiser = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, anneal_strategy="linear")
-    for epoch in range(1, EPOCHS + 1):
-        reader.train()
-        for index in torch.randperm(len(images), generator=generator).split(BATCH)[: len(images) // BATCH]:
-            x = disturbed(images[index].float() / 255, generator)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = reader.logits(grey(x, prior, torch.randint(len(prior.sums), (BATCH,), generator=generator)))
-            loss = nn.functional.cross_entropy(logits.float(), labels[index], label_smoothing=SMOOTHING)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-        right = accuracy(reader, prior, *data.images("validation"))
-        seconds = round(time.monotonic() - began)
-        print(f"epoch {epoch}: loss {loss:.4f}, validation {right:.4f}, {seconds} s", flush=True)
+    network = Grey(prior, generator)
+    right, seconds = fit(network, data, EPOCHS, generator)
     card = {
         "summary": "a prior of CIFAR-10's colours and a network that reads grey pictures, not yet trained together",
         "reader": {
             "command": f"python recipes/grey_reader.py {given.recipe} --from {given.start} --out {given.out}",
             "epochs": EPOCHS,
             "seconds": seconds,
-            "training_accuracy": round(accuracy(reader, prior, images[:5000], labels[:5000]), 4),
+            "training_accuracy": round(accuracy(network, images[:5000], labels[:5000]), 4),
             "validation_accuracy": round(right, 4),
         },
     }

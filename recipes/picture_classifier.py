@@ -31,17 +31,13 @@ def disturbed(x, generator):
     return x[pictures, channels, top + pixels[:, None], left + pixels]
 
 
-def main(folder):
-    """Train, measure and save."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    data, start, generator = CIFAR10(), time.monotonic(), torch.Generator().manual_seed(0)
-    images, labels = data.images("train")
-    network = PictureClassifier().to(memory_format=torch.channels_last)
-    steps = EPOCHS * (len(images) // BATCH)
+def fit(network, data, epochs, generator):
+    """Train a network that gives logits on the training split, and return its last validation accuracy and seconds."""
+    start, (images, labels) = time.monotonic(), data.images("train")
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+    steps = epochs * (len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, anneal_strategy="linear")
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, epochs + 1):
         network.train()
         for index in torch.randperm(len(images), generator=generator).split(BATCH)[: len(images) // BATCH]:
             with torch.autocast("cpu", torch.bfloat16):
@@ -54,13 +50,23 @@ def main(folder):
         right = accuracy(network, *data.images("validation"))
         seconds = round(time.monotonic() - start)
         print(f"epoch {epoch}: loss {loss:.4f}, validation {right:.4f}, {seconds} s", flush=True)
+    return right, seconds
+
+
+def main(folder):
+    """Train, measure and save."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    data, generator = CIFAR10(), torch.Generator().manual_seed(0)
+    network = PictureClassifier().to(memory_format=torch.channels_last)
+    right, seconds = fit(network, data, EPOCHS, generator)
     card = {
         "summary": SUMMARY,
         "data": "CIFAR-10, the first 45,000 published training images; the last 5,000 for validation",
         "command": "python recipes/picture_classifier.py",
         "epochs": EPOCHS,
         "seconds": seconds,
-        "validation_accuracy": accuracy(network, *data.images("validation")),
+        "validation_accuracy": right,
         "test_accuracy": accuracy(network, *data.images("test")),
         "torch": torch.__version__,
     }
