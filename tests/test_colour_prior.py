@@ -89,7 +89,7 @@ def test_two_photographs_come_apart(prior, data):
 
 def test_rows_that_the_models_folder_has(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert kept(["a", "b"])[1].startswith("prior a: `basis train recipes/a.toml`, or run where models/a is; prior b")
+    assert kept(["a", "b"])[1].startswith("prior a: `basis train recipe:a`, or run where models/a is; prior b")
     for folder in ("models/a", "models/b", "runs/b"):
         (tmp_path / folder).mkdir(parents=True)
     assert kept(["a", "b"]) == ("models/a,runs/b", "")  # one's own training first

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from basis import examples, recipes
 from basis.core.checkpoint import PRETRAINED, PRIORS, WEIGHTS, foreign, load_prior, open_weights, pretrained, read_card
 from basis.core.dataset import DATASETS
 from basis.core.format import FORMATS
@@ -37,6 +38,8 @@ def list_choices() -> None:
     """List priors, presets, methods, mixings, samplers and data sets, with one line each."""
     cards = {name: read_card(PRETRAINED / name / WEIGHTS).get("summary", "") for name in pretrained()}
     tables = {"priors": cards, "presets": SUMMARIES, **{kind: registry.describe() for kind, registry in KINDS.items()}}
+    tables["bundled recipes (basis train recipe:NAME)"] = recipes.describe()
+    tables["bundled examples (basis separate example:NAME)"] = examples.describe()
     for kind, entries in tables.items():
         typer.echo(f"{kind}:")
         for name, line in entries.items():

@@ -15,10 +15,11 @@ from basis.cli import options as cli
 from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import DataError, UsageError
 from basis.files.write import check_writable
+from basis.recipes import find_recipe
 
 OTHER_PROCESS = os.environ.get("RANK", "0") != "0"  # of several: the first one reports for all
 
-RecipeArgument = Annotated[Path, typer.Argument(help="A recipe, for instance recipes/mnist.toml.")]
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe: a TOML file, or recipe:NAME for a bundled one.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Prior folder; runs/RECIPE by default.")]
 
 
@@ -35,6 +36,7 @@ def train(
     Stop it with Ctrl-C and start it again with the same command: it goes on from the last checkpoint. Losses are logged
     for TensorBoard in OUT/log. Several processes or GPUs: `accelerate launch -m basis train RECIPE`.
     """
+    recipe = find_recipe(recipe)
     plan, data, folder = _prepare(recipe, data_dir, out)
     loss = _follow(recipe.stem, plan, data, folder, start, _again("train", recipe, folder, data_dir))
     if not OTHER_PROCESS:
@@ -47,6 +49,7 @@ def finetune(recipe: RecipeArgument, data_dir: cli.DataDirOption = None, out: Ou
     The data's own prior comes first, then each level from the smallest to the largest, which starts from the one before
     (section 3.5 of the paper). Single levels lie in OUT/levels; OUT becomes the prior of all of them.
     """
+    recipe = find_recipe(recipe)
     plan, data, folder = _prepare(recipe, data_dir, out)
     from basis.training.finetune import assemble, stages
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from basis.core.errors import DataError, UsageError
+from basis.examples import find_example
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 ARRAYS = {".npy", ".npz", ".pt"}
@@ -22,9 +23,9 @@ KEY = "mixture"
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """Return the files named, and for a folder the images and arrays in it, sorted."""
+    """Return the files named, for a folder the images and arrays in it, sorted; ``example:NAME`` is a bundled one."""
     found: list[Path] = []
-    for path in paths:
+    for path in map(find_example, paths):
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES | ARRAYS)
             if not inside:

@@ -17,7 +17,7 @@ FIRST = 16  # channels of the first layer
 class Reader(nn.Module):
     """A classifier of grey pictures, whose features come at half, a quarter, an eighth … of the resolution.
 
-    It is trained by itself (`recipes/grey_reader.py`) and stays as it is in what it is a part of: what a picture shows
+    It is trained by itself (`scripts/grey_reader.py`) and stays as it is in what it is a part of: what a picture shows
     is learned far sooner from names than from noise. (Features of a classifier for colorization: Iizuka et al. 2016,
     "Let there be Color!"; Larsson et al. 2016, "Learning representations for automatic colorization".)
 

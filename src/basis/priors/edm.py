@@ -41,7 +41,7 @@ class EDM(Prior):
         classes: number of classes that `denoise_and_classify` tells apart, of a prior that was trained with labels;
             one network alone has such an answer.
         reads: widths of a frozen network that reads what is known, see `basis.networks.reader.Reader`, one for each of
-            widths, for patch = 2; `recipes/grey_reader.py` trains it.
+            widths, for patch = 2; `scripts/grey_reader.py` trains it.
 
     Raises:
         UsageError: a noise level that is not positive; borders that do not fall or are not positive; known weights that
@@ -76,7 +76,7 @@ class EDM(Prior):
         if reads and not (known and patch == 2 and len(reads) == len(widths)):
             raise UsageError(
                 f"reads = {[*reads]} wants known, patch = 2 and a number for each of {len(widths)} widths",
-                fix="see recipes/cifar10-colour-read.toml",
+                fix="see the bundled recipe cifar10-colour-read",
             )
         self.mean, self.std, self.colours, self.classes = mean, std, colours, classes
         self.sums = torch.tensor(known, dtype=torch.float32)

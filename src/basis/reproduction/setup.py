@@ -22,10 +22,10 @@ from basis.reproduction.job import Flat, Job, Remembered
 
 FLAT = "flat"
 PRIORS = {  # that the paper's rows need and nobody could bundle
-    "mnist-glow": "a Glow of MNIST at ten noise levels (`basis import glow`, `basis finetune recipes/glow-mnist.toml`)",
-    "mnist-ncsn": "an NCSN of MNIST (`basis import ncsn`, `basis train recipes/ncsn-mnist.toml`)",
+    "mnist-glow": "a Glow of MNIST at ten noise levels (`basis import glow`, `basis finetune recipe:glow-mnist`)",
+    "mnist-ncsn": "an NCSN of MNIST (`basis import ncsn`, `basis train recipe:ncsn-mnist`)",
     "cifar10-glow": "a Glow of CIFAR-10 at ten noise levels (`basis import glow`, `basis finetune`)",
-    "cifar10-ncsn": "an NCSN of CIFAR-10 (`basis import ncsn`, `basis train recipes/ncsn-cifar10.toml`)",
+    "cifar10-ncsn": "an NCSN of CIFAR-10 (`basis import ncsn`, `basis train recipe:ncsn-cifar10`)",
     "lsun-bedroom": "a Glow of LSUN bedrooms, 64×64, at ten noise levels (`basis import glow`, `basis finetune`)",
     "lsun-church": "a Glow of LSUN churches, 64×64, at ten noise levels (`basis import glow`, `basis finetune`)",
 }
@@ -46,7 +46,7 @@ def kept(names: Sequence[str]) -> tuple[str, str]:
         folders = [Path(place) / name for place in PLACES]
         found += [str(folder) for folder in folders if folder.is_dir()][:1]
         if not any(folder.is_dir() for folder in folders):
-            lacking.append(f"prior {name}: `basis train recipes/{name}.toml`, or run where {folders[-1]} is")
+            lacking.append(f"prior {name}: `basis train recipe:{name}`, or run where {folders[-1]} is")
     return ",".join(found), "; ".join(lacking)
 
 

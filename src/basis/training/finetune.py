@@ -10,6 +10,7 @@ from pathlib import Path
 from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior
 from basis.core.errors import UsageError
 from basis.core.schedule import geometric
+from basis.recipes import recipe as bundled_recipe
 from basis.training.recipe import Noise, Recipe
 
 STAGES = "levels"  # folder of the single levels, in the folder of the whole
@@ -34,7 +35,7 @@ def stages(recipe: Recipe, out: str | Path) -> Iterator[Stage]:
     plan = recipe.finetune
     if plan is None:
         raise UsageError(
-            "the recipe says nothing of fine-tuning", fix="add a table [finetune]: see recipes/glow-mnist.toml"
+            "the recipe says nothing of fine-tuning", fix=f"add a table [finetune]: see {bundled_recipe('glow-mnist')}"
         )
     start = None
     for sigma in [0.0, *geometric(plan.max, plan.min, plan.count).flip(0).tolist()]:

@@ -24,6 +24,7 @@ from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.prior import DensityPrior, Prior
 from basis.core.schedule import geometric, overlapping
 from basis.networks.magnitude import hold_weights, plain_parameters, renew_weights
+from basis.recipes import recipe as bundled_recipe
 from basis.training.objectives import known_weights, noise_levels, objective
 from basis.training.recipe import Recipe
 
@@ -173,7 +174,7 @@ def _prior(recipe: Recipe, shape: tuple[int, ...]) -> Prior:
         if isinstance(error, UsageError):
             raise
         raise UsageError(
-            f"the recipe's arguments do not suit prior '{recipe.prior}' ({error})", fix="see recipes/mnist.toml"
+            f"the recipe's arguments do not suit prior '{recipe.prior}' ({error})", fix=f"see {bundled_recipe('mnist')}"
         ) from error
     if prior.shape != shape:
         raise UsageError(

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from basis.core.errors import UsageError
 from basis.core.prior import DensityPrior, Prior
+from basis.recipes import recipe as bundled_recipe
 from basis.training.recipe import Noise, Recipe
 
 
@@ -103,7 +104,7 @@ def objective(recipe: Recipe, prior: Prior) -> nn.Module:
     if recipe.known and not (recipe.arguments.get("known") and 0 < recipe.known <= 1):
         raise UsageError(
             f"known = {recipe.known} is to be a share, up to 1, of images seen by a prior with an argument known",
-            fix="see recipes/cifar10-colour.toml",
+            fix=f"see {bundled_recipe('cifar10-colour')}",
         )
     if recipe.labels and recipe.objective != "denoising":
         raise UsageError(f"objective '{recipe.objective}' has no use for labels", fix="leave out labels")

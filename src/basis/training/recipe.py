@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from basis.core.errors import DataError, UsageError, unknown
+from basis.recipes import recipe as bundled_recipe
 
 TYPES = {
     "str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict, "Levels | None": dict,
@@ -139,9 +140,11 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         values = tomllib.loads(Path(path).read_text())
     except FileNotFoundError as error:
-        raise UsageError(f"no recipe at {path}", fix="give one of recipes/*.toml") from error
+        raise UsageError(
+            f"no recipe at {path}", fix="check the path, or give recipe:NAME (`basis list` has the names)"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not TOML ({error})", fix="see recipes/mnist.toml for an example") from error
+        raise DataError(f"{path} is not TOML ({error})", fix=f"see {bundled_recipe('mnist')} for an example") from error
     fields = {entry.name: entry for entry in dataclasses.fields(Recipe)}
     for key, value in values.items():
         if key not in fields:
@@ -149,7 +152,7 @@ def read_recipe(path: str | Path) -> Recipe:
         _check(path, key, value, str(fields[key].type))
     needed = [name for name, entry in fields.items() if entry.default is entry.default_factory is dataclasses.MISSING]
     if absent := [name for name in needed if name not in values]:
-        raise UsageError(f"{path} lacks {', '.join(absent)}", fix="see recipes/mnist.toml for an example")
+        raise UsageError(f"{path} lacks {', '.join(absent)}", fix=f"see {bundled_recipe('mnist')} for an example")
     for name, cls in (("noise", Noise), ("levels", Levels), ("finetune", Finetune)):
         if name in values:
             values[name] = _table(path, name, values[name], cls)
@@ -167,14 +170,14 @@ def _table(path: str | Path, name: str, values: dict, cls: type):
         return cls(**values)
     except TypeError as error:
         raise UsageError(
-            f"{path}: the table [{name}] is not whole ({error})", fix="see recipes/glow-mnist.toml"
+            f"{path}: the table [{name}] is not whole ({error})", fix=f"see {bundled_recipe('glow-mnist')}"
         ) from error
 
 
 def _check(path: str | Path, key: str, value: object, kind: str) -> None:
     if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise UsageError(f"{path}: expected {key} of type {kind}, got {value!r}", fix="see recipes/mnist.toml")
+        raise UsageError(f"{path}: expected {key} of type {kind}, got {value!r}", fix=f"see {bundled_recipe('mnist')}")
     if key in POSITIVE and isinstance(value, int | float) and not value > 0:
-        raise UsageError(f"{path}: {key} must be positive, got {value}", fix="see recipes/mnist.toml")
+        raise UsageError(f"{path}: {key} must be positive, got {value}", fix=f"see {bundled_recipe('mnist')}")
     if key in CHOICES and value not in CHOICES[key]:
         raise unknown(f"{key} in {path}:", str(value), CHOICES[key])

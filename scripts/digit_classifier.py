@@ -1,4 +1,4 @@
-"""Train the bundled digit classifier, the extractor "mnist-digits": `nice python recipes/digit_classifier.py`.
+"""Train the bundled digit classifier, the extractor "mnist-digits": `nice python scripts/digit_classifier.py`.
 
 Reads MNIST from BASIS_DATA. Trains on the training split, looks at the validation split after every epoch, and at the
 test split once, at the end. One thread, a few minutes. Writes src/basis/pretrained/extractors/mnist-digits.
@@ -58,7 +58,7 @@ def main(folder):
     card = {
         "summary": SUMMARY,
         "data": "MNIST, the first 55,000 published training images; the last 5,000 for validation",
-        "command": "nice python recipes/digit_classifier.py",
+        "command": "nice python scripts/digit_classifier.py",
         "epochs": EPOCHS,
         "seconds": round(time.monotonic() - start),
         "validation_accuracy": accuracy(network, *data.images("validation")),

@@ -1,6 +1,6 @@
 """Give a prior of colours a reader of grey pictures, `basis.networks.reader.Reader`: see cifar10-colour-read.toml.
 
-    python recipes/grey_reader.py recipes/cifar10-colour-read.toml --from runs/cifar10-colour-named --out runs/reader
+    python scripts/grey_reader.py recipes/cifar10-colour-read.toml --from runs/cifar10-colour-named --out runs/reader
 
 Reads CIFAR-10 from BASIS_DATA. Trains the reader on the training split in grey, by each of the prior's sums, mirrored
 and moved at random; looks at the validation split after every epoch. One thread. Writes the prior that the recipe
@@ -61,7 +61,7 @@ def main():
     card = {
         "summary": "a prior of CIFAR-10's colours and a network that reads grey pictures, not yet trained together",
         "reader": {
-            "command": f"python recipes/grey_reader.py {given.recipe} --from {given.start} --out {given.out}",
+            "command": f"python scripts/grey_reader.py {given.recipe} --from {given.start} --out {given.out}",
             "epochs": EPOCHS,
             "seconds": seconds,
             "training_accuracy": round(accuracy(network, images[:5000], labels[:5000]), 4),

@@ -1,4 +1,4 @@
-"""Train the bundled classifier of CIFAR-10, the extractor "cifar10-classes": `python recipes/picture_classifier.py`.
+"""Train the bundled classifier of CIFAR-10, the extractor "cifar10-classes": `python scripts/picture_classifier.py`.
 
 Reads CIFAR-10 from BASIS_DATA. Trains on the training split, mirrored and moved at random, looks at the validation
 split after every epoch, and at the test split once, at the end. One thread. Writes
@@ -63,7 +63,7 @@ def main(folder):
     card = {
         "summary": SUMMARY,
         "data": "CIFAR-10, the first 45,000 published training images; the last 5,000 for validation",
-        "command": "python recipes/picture_classifier.py",
+        "command": "python scripts/picture_classifier.py",
         "epochs": EPOCHS,
         "seconds": seconds,
         "validation_accuracy": right,
