@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import basis
 from basis.core import checkpoint
-from basis.core.checkpoint import CARD, HEADER, WEIGHTS, write_atomically
+from basis.core.checkpoint import CARD, HEADER, WEIGHTS
+from basis.core.durable import write_atomically
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from basis.core.checkpoint import write_atomically
 from basis.core.dataset import Dataset
+from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError, unknown
 from basis.mixings.weighted_sum import WeightedSum
 

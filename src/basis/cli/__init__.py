@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 
 from basis.cli import colorize, compare, convert, count, data, demo, describe, fit, generate, reproduce, separate, train
-from basis.cli.options import complain
+from basis.cli.options import Stopped, complain
+from basis.core.durable import SIGNALS
 from basis.core.errors import BasisError, UsageError
+
+INTERRUPTED = 130  # how typer ends after a KeyboardInterrupt
 
 app = typer.Typer(
     help="Separate mixtures into their sources with deep generative priors.",
@@ -36,7 +41,12 @@ app.command()(compare.compare)
 
 
 def main() -> None:
-    """Run the command line; exit with 0, 1 (something failed, the rest is done) or 2 (usage)."""
+    """Run the command line.
+
+    Exits with 0, 1 (something failed, the rest is done), 2 (usage), or 128 and the number of the signal that stopped
+    it: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    caught = _listen()
     try:
         app()
     except UsageError as error:
@@ -45,3 +55,25 @@ def main() -> None:
     except (BasisError, OSError) as error:
         complain(error)
         sys.exit(1)
+    except Stopped as stop:
+        complain(stop)
+        sys.exit(128 + (caught or [signal.SIGINT])[0])
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        complain("stopped; what was finished before is whole")
+        sys.exit(128 + (caught or [signal.SIGINT])[0])
+
+
+def _listen() -> list[int]:
+    """Let SIGTERM and SIGHUP stop a command as Ctrl-C does; return a list that the signals are added to."""
+    caught: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
+    return caught

@@ -13,8 +13,8 @@ import typer
 from basis import mixtures as mix
 from basis.api import stream
 from basis.cli import options as cli
-from basis.core.checkpoint import write_atomically
 from basis.core.dataset import DATASETS, open_dataset
+from basis.core.durable import write_atomically
 from basis.core.errors import DataError
 from basis.evaluation import digit_labels
 from basis.evaluation import evaluate as measure

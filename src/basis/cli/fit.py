@@ -64,8 +64,7 @@ def fit(
                 bar.update(progress.step - bar.n)
                 bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
     except KeyboardInterrupt:
-        cli.complain(f"stopped before the method had learned; nothing is written to {folder}")
-        raise typer.Exit(130) from None
+        raise cli.Stopped(f"stopped before the method had learned; nothing is written to {folder}") from None
     if progress is None:
         raise UsageError(f"method '{method}' took no step", fix="let it take some with --set")
     card = {

@@ -46,8 +46,18 @@ DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Folder o
 SourcesOption = Annotated[int | None, typer.Option("--sources", "-k", help="Number K of sources (2 by default).")]
 WeightsOption = Annotated[str | None, typer.Option("--weights", help="Mixing weights a,b,… one a source.")]
 BatchOption = Annotated[int, typer.Option("--batch-size", help="Mixtures at a time.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results that basis wrote; other files are never touched.")
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Keep results of the same settings that are there; do what is missing.")
+]
 
 OWN = ("samples", "seed", "batch_size", "method")  # options, not settings
+
+
+class Stopped(Exception):
+    """The user or the system stopped a command; says what is finished and how to go on."""
 
 
 def complain(message: object) -> None:

@@ -91,8 +91,7 @@ def reproduce(
     try:
         found = _follow(chosen, setup, out, workers)
     except KeyboardInterrupt:
-        cli.complain(f"stopped; finished mixtures are in {out}, and the same command goes on from there")
-        raise typer.Exit(130) from None
+        raise cli.Stopped(f"stopped; finished mixtures are in {out}, and the same command goes on from there") from None
     for name, outcome in found.outcomes.items():
         typer.echo(f"\n{name}\n{table(outcome)}")
     typer.echo(f"\n{found.report}")

@@ -106,8 +106,7 @@ def each(paths: list[Path], out: Path, work: Callable[[Path, Path], float]) -> N
             cli.complain(error if str(path) in str(error) else f"{path}: {error}")
             failed += 1
         except KeyboardInterrupt:
-            cli.complain(f"stopped at {path}; what was finished before is whole in {out}")
-            raise typer.Exit(130) from None
+            raise cli.Stopped(f"stopped at {path}; what was finished before is whole in {out}") from None
         else:
             typer.echo(f"{path}: residual {residual:.1e} per pixel, in {out / name}")
     if failed:

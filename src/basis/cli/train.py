@@ -125,8 +125,7 @@ def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | No
                 bar.update(progress.step - bar.n)
                 bar.set_postfix_str(f"loss {progress.loss:.4f}, held out {held_out:.4f}, {progress.rate:.0f} images/s")
         except KeyboardInterrupt:
-            cli.complain(f"stopped; `{again}` goes on from the last checkpoint")
-            raise typer.Exit(130) from None
+            raise cli.Stopped(f"stopped; `{again}` goes on from the last checkpoint") from None
         except OSError as error:
             reason = error.strerror or error
             raise DataError(f"cannot write {folder} ({reason})", fix="make room, or choose another --out") from error

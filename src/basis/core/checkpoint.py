@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.format import FORMATS, Format
 from basis.core.prior import Prior
@@ -197,16 +195,3 @@ def read_card(weights: Path) -> dict:
         return dict(json.loads(card.read_text()))
     except (ValueError, TypeError) as error:
         raise DataError(f"{card} is not a JSON object ({error})", fix="delete it, or write the prior anew") from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; an error leaves what was there."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        shutil.copymode(path, partial) if path.exists() else os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from basis.core.checkpoint import write_atomically
+from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError
 
 PART = 2**27  # bytes of a file of the cache

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from basis.core.checkpoint import CARD, HEADER, PRETRAINED, WEIGHTS, sha256_of, write_atomically
+from basis.core.checkpoint import CARD, HEADER, PRETRAINED, WEIGHTS, sha256_of
+from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.metric import SetMetric
 from basis.networks.digit_classifier import DigitClassifier

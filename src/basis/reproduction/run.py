@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from basis.core.checkpoint import write_atomically
+from basis.core.durable import write_atomically
 from basis.core.errors import BasisError, DataError, UsageError, unknown
 from basis.files.write import check_writable, versions
 from basis.reproduction.drawing import render

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from basis.api import stream
-from basis.core.checkpoint import write_atomically
+from basis.core.durable import write_atomically
 from basis.core.errors import DataError
 from basis.core.metric import align, reorder
 from basis.core.sampler import State

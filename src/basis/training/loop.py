@@ -18,8 +18,9 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional
 
-from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior, write_atomically
+from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior
 from basis.core.dataset import Dataset
+from basis.core.durable import write_atomically
 from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.prior import DensityPrior, Prior
 from basis.core.schedule import geometric, overlapping

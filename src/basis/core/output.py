@@ -1,0 +1,255 @@
+"""Results as folders: marked as ours, replaced whole, and never anybody else's file touched.
+
+A result folder has a mark, `.basis.json`: what made the result, and the list of its files with their hashes. Files that
+are not on the list are somebody else's. A new result is staged in `.basis-new` inside the folder, and decided on by
+renaming that to `.basis-ready`. From then on its files are moved to their places, and the mark last. A process that is
+killed before the decision leaves the old result. One that is killed after it leaves the rest of the moves to `settle`,
+which the next writer calls, or the next reader through `basis.core.claim.whole`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from basis.core.durable import sync, unbroken
+from basis.core.errors import DataError, UsageError
+
+MARK, NEW, READY = ".basis.json", ".basis-new", ".basis-ready"
+FORMAT = 1
+LONG = 80  # characters of two settings from which an error names them alone
+KEEP = "pass --overwrite to replace it, --resume to keep it and do only what is missing, or choose another --out"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a result folder says of itself.
+
+    Attributes:
+        kind: what the folder holds, for instance "separation".
+        request: what the result depends on, JSON values.
+        files: its files by relative path with "/", with their sha256.
+    """
+
+    kind: str
+    request: dict
+    files: dict[str, str]
+
+    def missing(self, folder: Path) -> list[str]:
+        """Return the names of files that are not there."""
+        return [name for name in self.files if not (folder / name).is_file()]
+
+    def changed(self, folder: Path) -> list[str]:
+        """Return the names of files that are not as they were written: somebody else's by now."""
+        there = [name for name in self.files if os.path.lexists(folder / name)]
+        return [name for name in there if not _same(folder / name, self.files[name])]
+
+
+def read_mark(folder: str | Path) -> Mark | None:
+    """Return the mark of a result folder, None where there is none; raises `DataError` for one that is damaged."""
+    path = Path(folder) / MARK
+    try:
+        found = json.loads(path.read_text())
+        if found["format"] != FORMAT:
+            raise ValueError(f"format {found['format']}")
+        mark = Mark(str(found["kind"]), dict(found["request"]), dict(found["files"]))
+        if outside := [name for name in mark.files if PurePosixPath(name).is_absolute() or ".." in name.split("/")]:
+            raise ValueError(f"it lists {outside[0]}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error})", fix="move its folder away, or choose another --out") from error
+    return mark
+
+
+def needed(folder: str | Path, kind: str, request: dict, *, overwrite: bool = False, resume: bool = False) -> bool:
+    """Say whether a result has yet to be made; ask before any work is done.
+
+    Args:
+        folder: where it will be.
+        kind: what it is.
+        request: what it depends on, JSON values.
+        overwrite: whether a result that is there is replaced.
+        resume: whether one of the same request is kept, and the work for it skipped.
+
+    Returns:
+        False where it is there and is kept, else True.
+
+    Raises:
+        UsageError: a result is there and neither is set, or the request of one to resume is another (says in what), or
+            what is there is not ours.
+    """
+    folder = Path(folder)
+    settle(folder)
+    mark = read_mark(folder)
+    if mark is None:
+        if strangers := _strangers(folder):
+            raise UsageError(
+                f"{folder} holds what basis did not write ({strangers}), which is never replaced",
+                fix="move it away, or choose another --out",
+            )
+        return True
+    if mark.kind != kind:
+        raise UsageError(f"{folder} holds a {mark.kind}, not a {kind}", fix="choose another --out")
+    if not decide(folder, mark.request, request, overwrite, resume) and not mark.missing(folder):
+        return False
+    if changed := mark.changed(folder):
+        raise UsageError(
+            f"{folder / changed[0]} was changed after basis wrote it", fix="move it away, or choose another --out"
+        )
+    return True
+
+
+def decide(place: Path, found: dict, wanted: dict, overwrite: bool, resume: bool) -> bool:
+    """Say whether a result of ours that is there is to be made anew; see `needed`.
+
+    Args:
+        place: the result.
+        found: what it depended on.
+        wanted: what the new one will depend on.
+        overwrite, resume: as in `needed`.
+    """
+    wanted = json.loads(json.dumps(wanted))
+    other = [name for name in wanted if name not in found or found[name] != wanted[name]]
+    if resume and not other:
+        return False
+    if overwrite:
+        return True
+    if resume:
+        raise UsageError(
+            f"{place} is there, made with {_difference(other, found, wanted)}",
+            fix="pass --overwrite as well to make it anew, or choose another --out",
+        )
+    raise UsageError(f"{place} is there already", fix=KEEP)
+
+
+def _difference(names: list[str], found: dict, wanted: dict) -> str:
+    """Return in words what a result depended on, where that is not what is wanted."""
+    pairs = [(name, json.dumps(found.get(name)), json.dumps(wanted[name])) for name in names]
+    return ", ".join(
+        f"{name} {old}, not {new}" if len(old + new) < LONG else f"another {name}" for name, old, new in pairs
+    )
+
+
+@contextmanager
+def replacing(folder: str | Path, kind: str, request: dict, *, keep: bool = False) -> Iterator[Path]:
+    """Give an empty folder to write a result into; at the end its files take the place of the old result's.
+
+    After an error nothing has changed. Nobody else's file is touched: a new file whose place one has is an error.
+
+    Args:
+        folder: the result folder; made where it is missing.
+        kind: what the result is.
+        request: what it depends on, JSON values.
+        keep: whether files of the old result that the new one lacks stay, as files of the new one.
+
+    Raises:
+        UsageError: somebody else's file is in the way.
+    """
+    folder = Path(folder)
+    settle(folder)
+    made, new = not folder.exists(), folder / NEW
+    try:
+        new.mkdir(parents=True)
+        yield new
+        with unbroken():
+            _decide_on(folder, new, kind, request, keep)
+    except BaseException:
+        with unbroken():
+            shutil.rmtree(new, ignore_errors=True)
+            if made and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+
+
+def settle(folder: str | Path) -> None:
+    """Finish what a killed process had decided on, and remove what it had not; only who has claimed it may do so."""
+    folder = Path(folder)
+    with unbroken():
+        if (folder / NEW).is_dir():
+            shutil.rmtree(folder / NEW)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        if (folder / READY).is_dir():
+            _move(folder)
+
+
+def _decide_on(folder: Path, new: Path, kind: str, request: dict, keep: bool) -> None:
+    old = read_mark(folder)
+    files = {path.relative_to(new).as_posix(): path for path in sorted(new.rglob("*")) if path.is_file()}
+    _check_free(folder, files, old)
+    hashes = {name: _sha256(path) for name, path in files.items()}
+    if keep and old:
+        hashes = {**old.files, **hashes}
+    mark = {"format": FORMAT, "kind": kind, "request": request, "files": hashes}
+    (new / MARK).write_text(json.dumps(mark, indent=2) + "\n")
+    sync([new / MARK, *files.values(), *(path for path in new.rglob("*") if path.is_dir()), new])
+    os.rename(new, folder / READY)  # the decision
+    sync([folder])
+    _move(folder)
+
+
+def _move(folder: Path) -> None:
+    """Move a result that was decided on to its place; begun anew, it goes on where it was stopped."""
+    ready, old = folder / READY, read_mark(folder)
+    if mark := read_mark(ready):
+        staged = [name for name in mark.files if (ready / name).is_file()]
+        _check_free(folder, staged, old)
+        for name in old.files if old else ():
+            if name not in mark.files:
+                (folder / name).unlink(missing_ok=True)
+                _remove_empty(folder, name)
+        for name in staged:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(ready / name, folder / name)
+        sync({(folder / name).parent for name in mark.files})
+        os.replace(ready / MARK, folder / MARK)
+    shutil.rmtree(ready)
+    sync([folder])
+
+
+def _remove_empty(folder: Path, name: str) -> None:
+    """Remove the folders of a file that was removed, where nothing is left in them."""
+    for parent in (folder / name).parents:
+        if parent == folder or not parent.is_dir() or any(parent.iterdir()):
+            return
+        parent.rmdir()
+
+
+def _check_free(folder: Path, names: Iterable[str], old: Mark | None) -> None:
+    """Raise `UsageError` where a file that is not the old result's has the place of a new one."""
+    for name in names:
+        path = folder / name
+        parents = [parent for parent in path.parents if folder in parent.parents]
+        taken = [parent for parent in parents if os.path.lexists(parent) and not parent.is_dir()]
+        if os.path.lexists(path) and name not in (old.files if old else ()):
+            taken.append(path)
+        if taken:
+            raise UsageError(
+                f"{taken[0]} is in the way, and basis did not write it", fix="move it away, or choose another --out"
+            )
+
+
+def _strangers(folder: Path) -> str:
+    """Return in words what an unmarked folder holds, empty where it is free."""
+    if not os.path.lexists(folder):
+        return ""
+    if not folder.is_dir():
+        return "a file"
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".basis"))
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _same(path: Path, sha256: str) -> bool:
+    return path.is_file() and not path.is_symlink() and _sha256(path) == sha256
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
