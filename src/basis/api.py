@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from basis.core.arrays import as_tensor, plain_torch
 from basis.core.errors import DataError, UsageError
 from basis.core.mixing import Mixing
 from basis.core.noise import Noise
@@ -119,22 +120,31 @@ def stream(
     return Run(_batches(separator, problem, seed, samples, index, batch_size))
 
 
+@plain_torch()
 def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: Mixing) -> Problem:
     """Return the problem after checking that mixture, prior and mixing fit each other; raises what `separate` does."""
     if not isinstance(mixing, Mixing):
         raise UsageError(f"expected a mixing, got {mixing!r}", fix="for instance basis.WeightedSum([1.0, 1.0])")
     priors: list = list(prior) if isinstance(prior, list | tuple) else [prior] * mixing.sources
     if strange := [entry for entry in priors if not isinstance(entry, Prior)]:
-        raise UsageError(f"expected a prior or one for each source, got {strange[0]!r}", fix="see basis.load_prior")
-    if not isinstance(mixture, Tensor | np.ndarray):
-        raise UsageError(f"expected a mixture as a torch or numpy array, got {type(mixture).__name__}")
+        compiled = hasattr(strange[0], "_orig_mod")
+        raise UsageError(
+            f"expected a prior or one for each source, got {type(strange[0]).__name__}",
+            fix="use basis.Accelerated(prior, 'no', compile=True)" if compiled else "see basis.load_prior",
+        )
     if len(priors) != mixing.sources:
         raise UsageError(
             f"the mixing has {mixing.sources} sources, got {len(priors)} priors",
             fix="give one prior for all sources, or one for each",
         )
+    devices = {str(prior.device) for prior in priors}
+    if len(devices) > 1 or "meta" in devices:
+        raise UsageError(
+            f"the priors are on {' and '.join(sorted(devices))}, expected one device with their weights",
+            fix="move them with .to(device), or give the device to basis.load_prior",
+        )
     product = Product(priors)
-    mixture = torch.as_tensor(mixture, dtype=torch.float32, device=product.device)
+    mixture = as_tensor(mixture, device=product.device)
     shape = tuple(mixing(torch.zeros(1, *product.shape, device=product.device)).shape[1:])
     if tuple(mixture.shape) == shape:
         mixture = mixture[None]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from basis.api import separate
+from basis.core.arrays import as_tensor, plain_torch
 from basis.core.errors import UsageError
 from basis.core.flow import flow_log_prob
 from basis.core.prior import DensityPrior, Prior
@@ -48,6 +49,7 @@ class Counting:
         return torch.softmax(self.evidence, 1)
 
 
+@plain_torch()
 def count_sources(
     mixture: Tensor | np.ndarray,
     prior: Prior,
@@ -92,7 +94,7 @@ def count_sources(
     """
     if not isinstance(most, int) or most < 1 or not 0 < sigma < math.inf:
         raise UsageError(f"expected most >= 1 and sigma > 0, got {most} and {sigma}", fix="for instance most=4")
-    mixture = torch.as_tensor(mixture, dtype=torch.float32)
+    mixture = as_tensor(mixture)
     mixture = mixture[None] if mixture.dim() == len(prior.shape) else mixture
     size, found, evidence = math.prod(prior.shape), [], []
     for count in range(1, most + 1):

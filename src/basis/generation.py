@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from basis.core.arrays import plain_torch
 from basis.core.errors import UsageError
 from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
@@ -17,6 +18,7 @@ HIGHEST, LOWEST, STEPS, RHO = 10.0, 0.01, 30, 7.0  # noise levels in units of th
 CHURN = 10.0
 
 
+@plain_torch()
 def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None = None, batch_size: int = 32) -> Tensor:
     """Draw samples of a prior: the first thing to look at where separations look wrong.
 

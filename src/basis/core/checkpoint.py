@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
+from basis.core.arrays import plain_torch
 from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.format import FORMATS, Format
@@ -67,6 +68,7 @@ def save_module(
     return folder
 
 
+@plain_torch()
 def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | None = None) -> Prior:
     """Load a prior by bundled name, from a folder or `.safetensors` file, or from a foreign format.
 

@@ -8,12 +8,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from basis.core.arrays import plain_torch
 from basis.core.errors import UsageError
 from basis.core.noise import Noise
 from basis.core.prior import Prior
 from basis.core.schedule import geometric, nearest
 
 
+@plain_torch()
 def flow_log_prob(
     prior: Prior,
     x: Tensor,
@@ -55,6 +57,7 @@ def flow_log_prob(
         raise UsageError(
             f"expected 0 < sigma < sigma_max, steps >= 1 and probes >= 1, got {sigma}, {sigma_max}, {steps}, {probes}"
         )
+    x = x.detach().clone()  # one that `torch.inference_mode` made has no gradients
     sigmas = nearest(geometric(sigma_max, sigma, steps + 1), prior.levels).flip(0).tolist()
     vectors = _vectors(x, probes, seed)
     change = torch.zeros(len(x), dtype=x.dtype, device=x.device)

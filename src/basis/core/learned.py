@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from basis.core.arrays import plain_torch
 from basis.core.checkpoint import load_tensors, open_weights, save_module
 from basis.core.errors import DataError, UsageError
 from basis.core.noise import Noise
@@ -167,6 +168,7 @@ def save_separator(separator: Learned, arguments: dict, folder: str | Path, card
     )
 
 
+@plain_torch()
 def load_separator(source: str | Path, device: str = "cpu", **settings) -> Learned:
     """Load a separator that `save_separator` or `basis fit` wrote.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from basis.core.arrays import plain_torch
 from basis.core.errors import UsageError
 
 CPU_PART = 2**17  # numbers in the examples whose graph is held at a time
@@ -97,6 +98,7 @@ class DensityPrior(Prior):
     def initialise(self, x: Tensor, sigma: Tensor) -> None:
         """Set initial values that depend on the data from a first batch x + σ ε, (B, *S); most priors have none."""
 
+    @plain_torch()
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """Return ∇ log p_σ(x), (B, *S), as `Prior.score`; it can itself be differentiated where x asks for it."""
         if torch.is_grad_enabled() and x.requires_grad:  # the score itself is to be differentiated
@@ -104,7 +106,8 @@ class DensityPrior(Prior):
         # On a CPU in parts, whose graphs are in memory one at a time.
         size = max(CPU_PART // math.prod(x.shape[1:]) if x.device.type == "cpu" else len(x), 1)
         sigmas = sigma.split(size) if isinstance(sigma, Tensor) and sigma.dim() else itertools.repeat(sigma)
-        parts = zip(x.detach().split(size), sigmas, strict=False)
+        x = x.clone() if x.is_inference() else x.detach()
+        parts = zip(x.split(size), sigmas, strict=False)
         return torch.cat([self._gradient(part.requires_grad_(), own, further=False) for part, own in parts])
 
     def _gradient(self, x: Tensor, sigma: float | Tensor, *, further: bool) -> Tensor:
@@ -170,13 +173,13 @@ class Product(Prior):
     def _in_parts(self, prior: Prior, x: Tensor, sigma: float | Tensor) -> Tensor:
         """Return the prior's score of x, (N, *S), from as many calls as memory needs."""
         if torch.is_grad_enabled() or not len(x):  # the graphs of parts, kept together, are as large as that of all
-            return prior.score(x, sigma)
+            return _score(prior, x, sigma)
         scores, start = [], 0
         while start < len(x):
             part = slice(start, start + self.room.get(prior, len(x)))
             try:
                 own = sigma[part] if isinstance(sigma, Tensor) and sigma.dim() else sigma
-                scores.append(prior.score(x[part], own))
+                scores.append(_score(prior, x[part], own))
                 start = part.stop
                 continue
             except torch.OutOfMemoryError as error:
@@ -188,6 +191,20 @@ class Product(Prior):
                 self.room[prior] = math.ceil(count / 2)
             free_cache(x.device)  # only now: the error held what the call had allocated
         return torch.cat(scores)
+
+
+def _score(prior: Prior, x: Tensor, sigma: float | Tensor) -> Tensor:
+    """Return the prior's score of x, (B, *S), in the type of x; an error that weights of another type cause says so."""
+    try:
+        return prior.score(x, sigma).to(x.dtype)
+    except RuntimeError as error:
+        types = {str(p.dtype)[6:] for p in prior.parameters() if p.is_floating_point() and p.dtype != x.dtype}
+        if isinstance(error, torch.OutOfMemoryError) or not types:
+            raise
+        raise UsageError(
+            f"the prior's weights are {', '.join(sorted(types))}, no match for {str(x.dtype)[6:]} samples",
+            fix="call prior.float(); for speed use basis.Accelerated(prior, 'bf16')",
+        ) from error
 
 
 class Rescaled(Prior):

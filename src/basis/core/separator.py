@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from basis.core.arrays import plain_torch
 from basis.core.errors import UsageError, unknown
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes
@@ -149,7 +150,8 @@ class Run(Iterator[State]):
 
     def __next__(self) -> State:
         try:
-            return next(self._stream)
+            with plain_torch():
+                return next(self._stream)
         except StopIteration as stop:
             self._result = self._result or stop.value
             raise StopIteration from None
