@@ -29,7 +29,7 @@ SAMPLES = 19  # the interval from the smallest to the largest covers 18 / 20
 DOUBT = 0.1  # least difference among truth and samples of a pixel in doubt
 METHODS = {  # name: method and settings
     "basis, the paper's text": ("basis", {}),
-    "basis, released settings": ("basis", {"ratio": 0.7071, "delta": 3e-5, "stability": 2.0}),
+    "basis, released settings, our ending": ("basis", {"ratio": 0.7071, "delta": 3e-5, "stability": 2.0}),
     "sample, projection, 100 steps": ("sample", {"steps": 100, "bounded": True}),
     "sample, moment_matching, 100 steps": ("sample", {"steps": 100, "posterior": "moment_matching"}),
     "sample, 44 steps, share 0.9 (of --budget 100)": (

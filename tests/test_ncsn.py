@@ -243,7 +243,7 @@ def released_loop(reference, mixture, xs, noises, delta, factor, sequential, ste
 
 RELEASED = {
     "mnist": (1, math.sqrt(0.5), {"delta": 3e-5}, {"delta": 3e-5, "factor": 2, "sequential": False}),
-    "cifar10": (3, 1.0, {"delta": 2e-5, "sequential": True}, {"delta": 2e-5, "factor": 1, "sequential": True}),
+    "cifar10": (3, 1.0, {"delta": 3e-5, "sequential": True}, {"delta": 3e-5, "factor": 1, "sequential": True}),
 }
 
 

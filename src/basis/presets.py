@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from basis.core.errors import UsageError, unknown
@@ -19,16 +20,30 @@ CHAINS = {"sigma_max": 1.0, "sigma_min": 0.01, "refine_sigma": 0.6, "prune_sigma
 IN_WIDTHS = ("sigma_max", "sigma_min", "refine_sigma", "prune_sigma", "same")
 """Settings that presets and budgets give in units of the width of the data's range, which is 1 for images in [0, 1]."""
 
-PRESETS: dict[str, tuple[str, dict]] = {
+LAST_STATE = {"stability": math.inf, "denoise": False, "project": False}
+"""The released code takes its step as it is and ends with the last state, where ours denoises it and projects it."""
+
+FIXED: dict[str, tuple[str, dict]] = {
     "paper": ("basis", {}),
+    "released-mnist": ("basis", {"ratio": 0.5**0.5, "delta": 3e-5, **LAST_STATE}),
+    "released-cifar10": ("basis", {"delta": 3e-5, "sequential": True, **LAST_STATE}),
+    "released-colour": ("basis", {"ratio": 3**-0.5, "delta": 2e-5, **LAST_STATE}),
+}
+"""Published loops, which stay as they are whatever the priors: levels, steps and start are the defaults of `BASIS`."""
+
+PRESETS: dict[str, tuple[str, dict]] = {
+    **FIXED,
     "fast": ("sample", {**CHAIN, "steps": 20, "sigma_min": 0.03, "rho": 1.0}),
     "quality": ("search", {**CHAINS, "candidates": 10, "batch": 2, "agree": 2, "steps": 90}),
 }
 SUMMARIES = {
-    "paper": "Exactly the paper: annealed Langevin dynamics, 1,001 evaluations a source.",
-    "fast": "Denoise, move onto the mixture, noise again: 20 evaluations a source, 96 of several images in colour.",
-    "quality": "Chains of 96 evaluations a source until the best is found again: 192 to 960; in colour 204 to 612, or "
-    "one of 100 where there is one source.",
+    "paper": "Paper's text, our ending: annealed Langevin dynamics, γ = σ, δ = 2e-5; 1,001 evaluations a source.",
+    "released-mnist": "Released code for MNIST: γ² = σ²/2, δ = 3e-5; ends with the last state, clamped.",
+    "released-cifar10": "Released code for CIFAR-10: γ = σ, δ = 3e-5, one source after another; last state.",
+    "released-colour": "Released code for colorization: γ² = σ²/3, δ = 2e-5; last state, clamped.",
+    "fast": "Ours: denoise, move onto the mixture, noise again; 20 evaluations a source, in colour 96.",
+    "quality": "Ours: chains of 96 evaluations a source until the best is found again, 192 to 960; in colour 204 to "
+    "612, or one of 100 where there is one source.",
 }
 SHORT, LONG, RANKING = 30, 100, 6  # evaluations: of a chain with even noise levels, for two chains, of their ranking
 
@@ -37,7 +52,7 @@ COLOUR_CHAIN = {"posterior": "moment_matching", "iterations": 2, "sigma_max": 5.
 COLOUR_STEP = 3  # evaluations of one step of it: one forward, two backward; of three, some were unstable
 COLOUR_SEARCH = {**CHAINS, **COLOUR_CHAIN, "share": 0.0}
 COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
-    "paper": PRESETS["paper"],
+    **FIXED,
     "fast": ("sample", {**COLOUR_CHAIN, "steps": 32}),
     "quality": ("search", {**COLOUR_SEARCH, "candidates": 6, "batch": 2, "agree": 2, "steps": 32}),
 }
@@ -46,7 +61,7 @@ tell to which of them each part of the mixture belongs. Tuned on validation pair
 
 ONE_COLOUR = {"bounded": True, "sigma_max": 10.0, "sigma_min": 0.03, "rho": 7.0, "eta": 1.0}
 ONE_COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
-    "paper": PRESETS["paper"],
+    **FIXED,
     "fast": ("sample", {**ONE_COLOUR, "steps": 20}),
     "quality": ("sample", {**ONE_COLOUR, "steps": 100}),
 }
@@ -124,8 +139,8 @@ def resolve(
         settings: settings of the method, which take precedence over those of the preset.
         budget: evaluations of the prior that may be spent for each source, everything included, see `within`.
         priors: what sources look like, on which presets and budgets depend: the preferred one; those of images in
-            colour; and the noise levels, which are for data in [0, 1] and widen with the priors' support. The preset
-            "paper" stays as it is.
+            colour; and the noise levels, which are for data in [0, 1] and widen with the priors' support. The presets
+            "paper" and those of the released code stay as they are.
 
     Raises:
         UsageError: a budget beside a method, or below 1; a name that is neither a preset's nor a method's.

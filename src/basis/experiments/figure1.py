@@ -27,4 +27,10 @@ class Figure1(PanelExperiment):
     def outcome(self, setup: Setup, store: Store, rows: list[Row]) -> Generator[Progress, None, Outcome]:
         yield from ()
         pictures = self.pictures(setup, store, rows, "figure1", separated_beside_truth)
-        return Outcome(self.cells(setup, store, rows), pictures, ["The first mixtures of the list, not chosen."])
+        return Outcome(self.cells(setup, store, rows), pictures, NOTES)
+
+
+NOTES = [
+    "The first mixtures of the list, not chosen. Four digits: the paper's text, our ending. Two images with the "
+    "compact prior: our preset fast.",
+]

@@ -8,7 +8,7 @@ from typing import Any
 from basis.experiments.table2 import pairs
 from basis.reproduction.drawing import panel
 from basis.reproduction.experiment import Cell, Outcome, Picture, Row, RowsExperiment, measured, skip
-from basis.reproduction.job import RELEASED, Job
+from basis.reproduction.job import RELEASED, WHOSE_PICTURES, Job
 from basis.reproduction.setup import Setup
 from basis.reproduction.store import Progress, Store
 
@@ -37,7 +37,7 @@ class Figure3(RowsExperiment):
             return Outcome(cells)
         caption = "The same mixtures by three kinds of dynamics. Rows: the first mixtures of the list, not chosen."
         picture = Picture("figure3", caption, lambda: draw(setup, store, rows))
-        return Outcome(cells, [picture], [order(cells)])
+        return Outcome(cells, [picture], [order(cells), WHOSE_PICTURES])
 
 
 def order(cells: list[Cell]) -> str:

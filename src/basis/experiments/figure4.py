@@ -8,7 +8,7 @@ from typing import Any
 from basis.experiments.table2 import pairs
 from basis.reproduction.drawing import panel
 from basis.reproduction.experiment import Outcome, Row
-from basis.reproduction.job import RELEASED, Job
+from basis.reproduction.job import RELEASED, WHOSE_PICTURES, Job
 from basis.reproduction.panels import PanelExperiment, cifar
 from basis.reproduction.setup import Setup
 from basis.reproduction.store import Progress, Store
@@ -49,4 +49,5 @@ def ambiguous(setup: Setup, store: Store, job: Job, n: int) -> Any:
 NOTES = [
     "Chosen by a rule, not by hand: of all n mixtures those whose separation is farthest from the truth. On MNIST some "
     "are ambiguous, others are wrong.",
+    WHOSE_PICTURES,
 ]

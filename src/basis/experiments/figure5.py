@@ -12,7 +12,7 @@ from basis.core.metric import align, reorder
 from basis.experiments.table2 import pairs
 from basis.reproduction.drawing import panel
 from basis.reproduction.experiment import Outcome, Row
-from basis.reproduction.job import RELEASED, Job
+from basis.reproduction.job import RELEASED, WHOSE_PICTURES, Job
 from basis.reproduction.panels import PanelExperiment, cifar
 from basis.reproduction.setup import Setup
 from basis.reproduction.store import Progress, Store
@@ -55,4 +55,4 @@ def repeated(setup: Setup, store: Store, job: Job, n: int) -> Any:
     return panel(columns, groups=tuple(1 + 2 * j for j in range(job.samples + 1)))
 
 
-NOTES = ["The first mixtures of the list, not chosen; the PSNR is that of the first sample."]
+NOTES = ["The first mixtures of the list, not chosen; the PSNR is that of the first sample.", WHOSE_PICTURES]

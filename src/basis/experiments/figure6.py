@@ -8,12 +8,12 @@ from typing import Any
 from basis.experiments.table2 import pairs
 from basis.reproduction.drawing import BAR, INK, MARK, subplots
 from basis.reproduction.experiment import Cell, Outcome, Picture, Row, RowsExperiment, measured
-from basis.reproduction.job import RELEASED
+from basis.reproduction.job import OUR_ENDING, RELEASED
 from basis.reproduction.setup import Setup
 from basis.reproduction.store import Progress, Store
 
 PUBLISHED = {"mean": 29.5, "share above the mean": 2 / 3}  # section 5.1, "approximately 2/3"
-ROW = "BASIS, released settings (compact prior)"
+ROW = f"BASIS, {OUR_ENDING} (compact prior)"
 TASK = "agnostic"
 
 

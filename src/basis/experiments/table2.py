@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
-from basis.presets import PAPER, PRESETS
+from basis.presets import FIXED, PRESETS
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, measured
 from basis.reproduction.fitted import PLACES, Fitted
-from basis.reproduction.job import RELEASED, RELEASED_GLOW, Job
+from basis.reproduction.job import OUR_ENDING, RELEASED, RELEASED_GLOW, RELEASED_MNIST, WHOSE, Job
 from basis.reproduction.setup import FLAT, Setup, wanted
 from basis.reproduction.store import Progress, Store
 
@@ -56,16 +56,16 @@ class Table2(RowsExperiment):
         rows += [self._learned(setup, Row(name)) for name in LEARNED if name not in PUBLISHED]
         rows += [
             Row("Blind NMF, no training (ours)", pairs(prior=FLAT, method="blind")),
-            Row("BASIS, released settings (compact prior)", pairs(RELEASED)),
+            Row(f"BASIS, {OUR_ENDING} (compact prior)", pairs(RELEASED)),
             Row("BASIS, the paper's text (compact prior)", pairs(), optional=True),
-            Row("BASIS, released settings (small NCSN)", pairs(RELEASED, "ncsn-mnist"), optional=True),
+            Row(f"BASIS, {OUR_ENDING} (small NCSN)", pairs(RELEASED, "ncsn-mnist"), optional=True),
             Row("BASIS (small Glow)", pairs(SMALL_GLOW, "glow-mnist"), optional=True),
             Row("BASIS (small Glow, 10x)", pairs(SMALL_GLOW, "glow-mnist", "best_of", samples=10), optional=True),
         ]
         rows += [
             Row(f"Preset {name} (compact prior)", pairs(settings, method=method))
             for name, (method, settings) in PRESETS.items()
-            if name != PAPER  # the paper's, above
+            if name not in FIXED  # the paper's, above
         ]
         known = {row.name for row in rows}
         names = dict.fromkeys(name.removesuffix("/split").removesuffix("/agnostic") for name in setup.methods)
@@ -95,7 +95,7 @@ class Table2(RowsExperiment):
                 return replace(row, needs=wanted(PRIORS[row.name]))
             if "10x" in row.name:
                 return replace(row, jobs=pairs({**RELEASED_GLOW, "inner": "basis"}, prior, "best_of", samples=10))
-            return replace(row, jobs=pairs(RELEASED_GLOW if "Glow" in row.name else RELEASED, prior))
+            return replace(row, jobs=pairs(RELEASED_GLOW if "Glow" in row.name else RELEASED_MNIST, prior))
         return self._learned(setup, row)
 
     def _learned(self, setup: Setup, row: Row) -> Row:
@@ -126,6 +126,7 @@ NOTES = [
     "right: the share of mixtures whose digits the bundled classifier (mnist-digits) reads as the true labels.",
     "The compact prior is the bundled `mnist`, a network of 109 MFLOP; the paper's NCSN costs 35 times as much. It did "
     "not see the test images.",
+    WHOSE,
     "Methods that learn from pairs (`supervised`, the published NES) have to be trained anew for each number of "
     "sources and each set of weights; those that stand on a prior do not.",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from basis.presets import COLOUR_PRESETS, PAPER
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, facts, skip
-from basis.reproduction.job import RELEASED_CIFAR10, RELEASED_GLOW, Job
+from basis.reproduction.job import RELEASED_CIFAR10, RELEASED_GLOW, WHOSE, Job
 from basis.reproduction.scores import cells, lacking, scores
 from basis.reproduction.setup import FLAT, Setup, kept, wanted
 from basis.reproduction.store import Progress, Store
@@ -96,6 +96,7 @@ class Table3(RowsExperiment):
 
 
 NOTES = [
+    WHOSE,
     "FID and KID compare with the training images; the paper does not say with which it compares. FID falls with n: "
     "figures of few images lie far above those of 50,000. Published figures are of the Inception network; figures of "
     "another extractor carry its name and do not compare with them.",

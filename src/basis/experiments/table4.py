@@ -10,7 +10,7 @@ from torch import Tensor
 
 from basis.presets import ONE_COLOUR_PRESETS, PAPER
 from basis.reproduction.experiment import Outcome, Row, RowsExperiment, facts, skip
-from basis.reproduction.job import COLOUR, RELEASED_COLOUR, Job
+from basis.reproduction.job import COLOUR, RELEASED_COLOUR, WHOSE, Job
 from basis.reproduction.scores import cells, lacking, scores
 from basis.reproduction.setup import FLAT, Setup, wanted
 from basis.reproduction.store import Progress, Store
@@ -95,6 +95,7 @@ def given(setup: Setup, job: Job, grey: bool) -> Iterator[Tensor]:
 
 
 NOTES = [
+    WHOSE,
     "Images of the training split in a random order, so that the originals of all of them have FID 0 against it; the "
     "held-out 5,000 of the published training set are not among them. FID falls with n.",
     "Under test, for n up to 10,000: images that no bundled prior or extractor was trained on, compared with those of "

@@ -21,9 +21,10 @@ class BASIS(Separator):
     each of ten noise levels from 1 to 0.01, with δ = 2e-5 and γ = σ. The last state still carries noise of the smallest
     level; it is removed by one denoising step and a projection onto the constraint, both of which can be turned off to
     have the sample of the annealed posterior itself. ``temperature=0`` is ascent without noise (equation 12),
-    ``levels=1`` is "no noise conditioning" (Figure 3). The released code separates MNIST with ``ratio=0.7071,
-    delta=3e-5, stability=2``, under which the noise that the state carries is that of its level (with γ = σ it is 0.89
-    of it), and which is better.
+    ``levels=1`` is "no noise conditioning" (Figure 3). The loops of the released code, which ends with its last state,
+    are the presets "released-mnist", "released-cifar10" and "released-colour". On MNIST its settings (γ² = σ²/2, δ =
+    3e-5) are better than the paper's: the noise that the state carries is that of its level; with γ = σ it is 0.89 of
+    it.
 
     Args:
         levels, sigma_max, sigma_min: geometric noise schedule, σ in units of the data. With a prior of discrete levels,
