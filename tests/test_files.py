@@ -8,7 +8,7 @@ from PIL import Image
 import basis
 from basis.files.pictures import ERROR_SCALE, GAP, LABEL, TILE, animation, frame, grid, panel, tile
 from basis.files.read import find, read_mixture
-from basis.files.write import RESULT, whole_folder, write_separation
+from basis.files.write import fill
 
 SHAPE = (1, 4, 6)
 PIXELS = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -145,81 +145,13 @@ def test_find_nothing(tmp_path):
         find([tmp_path])
 
 
-# Folders, whole or not at all
-
-
-def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def fill(folder, text):
-    with whole_folder(folder) as partial:
-        (partial / RESULT).write_text(text)
-        (partial / f"{text}.txt").write_text(text)
-
-
-def test_a_whole_folder_takes_the_place_of_the_old(tmp_path):
-    fill(tmp_path / "deep" / "x", "old")
-    fill(tmp_path / "deep" / "x", "new")
-    assert content(tmp_path) == {"deep/x/result.json": b"new", "deep/x/new.txt": b"new"}
-    assert (tmp_path / "deep" / "x").stat().st_mode & 0o777 == 0o755
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("bug"), KeyboardInterrupt()])
-@pytest.mark.parametrize("old", [True, False])
-def test_an_error_while_writing_changes_nothing(tmp_path, error, old):
-    if old:
-        fill(tmp_path / "x", "old")
-    before = content(tmp_path)
-
-    def interrupted():
-        with whole_folder(tmp_path / "x") as partial:
-            (partial / "half").touch()
-            raise error
-
-    with pytest.raises(basis.DataError if isinstance(error, OSError) else type(error)):
-        interrupted()
-    assert content(tmp_path) == before
-    assert [path.name for path in tmp_path.iterdir()] == (["x"] if old else [])
-
-
-@pytest.mark.parametrize("call", [1, 2])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_an_error_while_renaming_changes_nothing(tmp_path, monkeypatch, call, error):
-    fill(tmp_path / "x", "old")
-    rename, calls = type(tmp_path).rename, []
-
-    def failing(self, target):
-        calls.append(target)
-        if len(calls) == call:
-            raise error
-        return rename(self, target)
-
-    monkeypatch.setattr(type(tmp_path), "rename", failing)
-    with pytest.raises(basis.DataError if isinstance(error, OSError) else KeyboardInterrupt):
-        fill(tmp_path / "x", "new")
-    assert content(tmp_path) == {"x/result.json": b"old", "x/old.txt": b"old"}
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
-
-
-def test_a_folder_of_something_else_is_never_replaced(tmp_path):
-    (tmp_path / "x").mkdir()
-    fill(tmp_path / "x", "into an empty folder")
-    (tmp_path / "y").mkdir()
-    (tmp_path / "y" / "thesis.tex").write_text("precious")
-    fill(tmp_path / "y" / "results", "of an earlier run")
-    (tmp_path / "z").write_text("a file")
-    for name in ("y", "z"):
-        before = content(tmp_path)
-        with pytest.raises(basis.UsageError, match=rf"{name} exists and holds no results\. To fix: "):
-            fill(tmp_path / name, "new")
-        assert content(tmp_path) == before
+# What is written
 
 
 def test_colour_sources_as_written(tmp_path):
     samples = torch.rand(1, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     mixing = basis.WeightedSum([1, 1])
-    write_separation(tmp_path / "x", mixing(samples)[0], samples, 0, mixing, [], {})
+    fill(tmp_path / "x", mixing(samples)[0], samples, 0, mixing, [], {})
     for k in range(2):
         written = np.asarray(Image.open(tmp_path / "x" / f"source_{k + 1}.png")).transpose(2, 0, 1) / 255
         np.testing.assert_allclose(written, samples[0, k].numpy(), atol=0.5 / 255 + 1e-6)

@@ -78,7 +78,8 @@ def test_an_error_while_writing_changes_nothing(tmp_path, error, old):
     if old:
         put(tmp_path / "x", {"a": b"old"})
     before = content(tmp_path)
-    with pytest.raises(type(error)), replacing(tmp_path / "x", "test", {}) as new:  # noqa: PT012
+    kind = basis.DataError if isinstance(error, OSError) else type(error)
+    with pytest.raises(kind), replacing(tmp_path / "x", "test", {}) as new:  # noqa: PT012
         (new / "half").touch()
         raise error
     assert content(tmp_path) == before
@@ -209,13 +210,13 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 def test_signals_wait_for_the_end_of_what_must_not_be_broken():
-    done = []
+    done, before = [], signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), unbroken():  # noqa: PT012
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         done.append(True)
     assert done == [True]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     thread = threading.Thread(target=lambda: [done.append(True) for _ in [0] if unbroken().__enter__() is None])
     thread.start()
     thread.join()

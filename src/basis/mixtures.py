@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 import zlib
@@ -13,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from basis.core.claim import whole
 from basis.core.dataset import Dataset
-from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError, unknown
+from basis.core.output import replacing
 from basis.mixings.weighted_sum import WeightedSum
 
 TASKS = ("agnostic", "split")
-INFO = "mixtures.json"
+INFO, KIND = "mixtures.json", "set of mixtures"
 EACH = ("labels", "index")  # what `Mixtures.info` holds of each mixture
 
 
@@ -120,22 +122,34 @@ def _pick(rng: np.random.Generator, pools: list[Tensor]) -> list[int]:
 
 
 def save_mixtures(mixtures: Mixtures, folder: str | Path) -> None:
-    """Write `NNNNN.npz` (arrays "mixture" and "sources") for each mixture, and `mixtures.json`."""
-    folder = Path(folder)
+    """Write `NNNNN.npz` (arrays "mixture" and "sources") for each mixture, and `mixtures.json`.
+
+    A set that was written there before is replaced, as one; any other file in the way is an error.
+
+    Raises:
+        UsageError: a file in the way is not of such a set.
+        DataError: the folder cannot be written.
+    """
     info = {**mixtures.info, "n": len(mixtures.mixture), "weights": mixtures.weights}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder, KIND, request(mixtures)) as new:
         for i, (m, x) in enumerate(zip(mixtures.mixture.numpy(), mixtures.sources.numpy(), strict=True)):
-            with (folder / f"{i:05d}.npz").open("wb") as file:
+            with (new / f"{i:05d}.npz").open("wb") as file:
                 np.savez_compressed(file, mixture=m, sources=x)
-        write_atomically(folder / INFO, json.dumps(info).encode())
-    except OSError as error:
-        raise DataError(f"cannot write into {folder} ({error.strerror})", fix="choose another folder") from error
+        (new / INFO).write_text(json.dumps(info))
+
+
+def request(mixtures: Mixtures) -> dict:
+    """Return what a set of mixtures depends on: how they were drawn, how many they are, and of which images."""
+    drawn = json.dumps([mixtures.info[key] for key in EACH])
+    info = {key: value for key, value in mixtures.info.items() if key not in EACH}
+    facts = {**info, "n": len(mixtures.mixture), "weights": mixtures.weights}
+    return {**facts, "images_sha256": hashlib.sha256(drawn.encode() + mixtures.sources.numpy().tobytes()).hexdigest()}
 
 
 def load_mixtures(folder: str | Path) -> Mixtures:
     """Read what `save_mixtures` wrote; raises `DataError` for a folder that it did not write."""
     folder = Path(folder)
+    whole(folder)
     try:
         info = json.loads((folder / INFO).read_text())
         pairs = []

@@ -11,7 +11,7 @@ from basis.priors.edm import EDM
 SIZE = {"shape": [1, 8, 8], "widths": [8, 16], "blocks": [1, 1], "attention": [False, True]}
 QUICK = {"method": "basis", "steps": 2, "levels": 2}
 PAPER = ("--method", "basis", "--steps", 2, "--levels", 2)
-FILES = ["anneal.gif", "panel.png", "result.json", "source_1.png", "source_2.png", "sources.npy"]
+FILES = [".basis.json", "anneal.gif", "panel.png", "result.json", "source_1.png", "source_2.png", "sources.npy"]
 SUM = basis.WeightedSum([1.0, 1.0])
 PIXELS = np.random.default_rng(0).integers(40, 216, (8, 8), np.uint8)
 IMAGE = PIXELS[None] / np.float32(255)

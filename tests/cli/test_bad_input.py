@@ -3,7 +3,7 @@
 import errno
 import importlib
 import json
-import tempfile
+import os
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +167,7 @@ def test_a_prior_that_is_not_one(separate, image, out, tmp_path, prior):
 
 def test_a_folder_that_cannot_be_made(separate, image, array):
     result = separate(image, "--out", array / "out")
-    fails(result, 2, f"cannot write into {array / 'out'}", "does not allow it", "choose another --out")
+    fails(result, 2, f"cannot write into {array / 'out'}", "(Not a directory)", "choose another --out")
 
 
 def full(*_, **__):
@@ -182,9 +182,8 @@ def half_an_image(self, file, *_, **__):
 WRITES = {
     "array": (np, "save", full),
     "image": (Image.Image, "save", half_an_image),
-    "text": (Path, "write_text", full),
-    "folder": (tempfile, "mkdtemp", full),
-    "rename": (Path, "rename", full),
+    "flush": (os, "fsync", full),
+    "rename": (os, "rename", full),
 }
 
 
@@ -195,7 +194,7 @@ def test_a_full_disk(separate, image, array, out, monkeypatch, kind):
     owner, name, replacement = WRITES[kind]
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, replacement)
-        result = separate(image, array, "--seed", 1)
+        result = separate(image, array, "--seed", 1, "--overwrite")
     fails(result, 1, "cannot write", "No space left on device", "--out")
     assert [line.partition(" (")[0] for line in result.err[1:]][-1] == "basis: 2 of 2 inputs failed"
     assert content(out) == before
@@ -228,7 +227,7 @@ def test_interrupt(separate, image, array, out, monkeypatch, where):
         return run
 
     monkeypatch.setattr(module, original.__name__, interrupted)
-    result = separate(image, array, image, "--seed", 1)
+    result = separate(image, array, image, "--seed", 1, "--overwrite")
     assert result.code == 130
     assert result.err == [f"basis: stopped at {array}; what was finished before is whole in {out}"]
     assert content(out / "array") == before

@@ -19,7 +19,7 @@ from basis.separators.adversarial import Adversarial
 from basis.training.recipe import read_recipe
 from cli.shared import PIXELS, QUICK, SIZE, close, fails
 
-FILES = ["anneal.gif", "colour_1.png", "panel.png", "result.json", "sources.npy"]
+FILES = [".basis.json", "anneal.gif", "colour_1.png", "panel.png", "result.json", "sources.npy"]
 GREY = PIXELS[None] / np.float32(255)
 LARGE = np.random.default_rng(2).integers(40, 216, (13, 20), np.uint8)
 QUICK_STEPS = ("--steps", 2, "--levels", 2)
@@ -272,6 +272,7 @@ def test_separate_arrays_by_windows(separate, tmp_path, out):
 
 def test_frames_of_large_images_are_small(colorize, tmp_path, out, monkeypatch):
     monkeypatch.setattr("basis.files.pictures.LARGEST_FRAME", 10)
+    monkeypatch.setattr("basis.files.pictures.TILE", 1)  # nothing is enlarged
     colorize(saved(LARGE, tmp_path / "large.png"))
     with Image.open(out / "large" / "anneal.gif") as animation:
         assert animation.size == (GAP + 2 * (15 + GAP), LABEL + GAP + 10 + GAP)

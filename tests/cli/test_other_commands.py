@@ -57,7 +57,7 @@ def evaluate(cli, prior, tmp_path):
     def call(data, *arguments):
         file = tmp_path / "figures.json"
         quick = () if "average" in arguments else PAPER
-        result = cli("evaluate", data, "--prior", prior, "--json", file, *quick, *arguments)
+        result = cli("evaluate", data, "--prior", prior, "--json", file, "--overwrite", *quick, *arguments)
         assert result.code == 0, result
         return result, json.loads(file.read_text())
 
@@ -199,11 +199,11 @@ EVALUATE = {
     "evaluate digits --task splitt": (2, ["unknown task 'splitt'", "did you mean split?"]),
     "evaluate digits --split tests": (2, ["unknown split 'tests'", "choose one of train, validation, test"]),
     "evaluate digits --n 2 --method averag": (2, ["unknown method 'averag'", "did you mean average?"]),
-    "evaluate digits --n 2 --json missing/f.json": (1, ["cannot write missing/f.json", "choose another file"]),
+    "evaluate digits --n 2 --json file/f.json": (2, ["cannot write into file/f.json", "choose another file"]),
     "evaluate .": (1, ["is not a folder of mixtures", "`basis make-mixtures`"]),
     "make-mixtures mnits": (2, ["unknown data set 'mnits'", "did you mean mnist"]),
     "make-mixtures digits --task spilt": (2, ["unknown task 'spilt'", "did you mean split?"]),
-    "make-mixtures digits --out file/x": (1, ["cannot write into file/x", "choose another folder"]),
+    "make-mixtures digits --out file/x": (2, ["cannot write into file/x", "choose another --out"]),
 }
 
 

@@ -91,8 +91,8 @@ def test_other_inputs_and_their_order_change_nothing(separate, expected, image, 
     separate(array.with_name("more.npy"), image, array)
     first = content(out)
     close(out / "array", expected(MIXTURE).sources[0])
-    separate(array, array.with_name("more.npy"), image)
-    timed = re.compile(rb'"seconds": [0-9.]+')
+    separate(array, array.with_name("more.npy"), image, "--overwrite")
+    timed = re.compile(rb'"seconds": [0-9.]+|"[^"]*result.json": "[0-9a-f]+"')
     assert first.keys() == content(out).keys()
     assert all(timed.sub(b"", first[name]) == timed.sub(b"", text) for name, text in content(out).items())
 
@@ -102,11 +102,11 @@ def test_several_mixtures_in_a_file(separate, expected, tmp_path, out):
     np.save(tmp_path / "three.npy", batch)
     separate(tmp_path / "three.npy")
     reference = expected(batch)
-    assert sorted(path.name for path in (out / "three").iterdir()) == ["00000", "00001", "00002"]
+    assert sorted(path.name for path in (out / "three").iterdir()) == [".basis.json", "00000", "00001", "00002"]
     for i in range(3):
         folder = out / "three" / f"{i:05d}"
         close(folder, reference.sources[i])
-        assert sorted(path.name for path in folder.iterdir()) == FILES
+        assert sorted(path.name for path in folder.iterdir()) == FILES[1:]
         facts = json.loads((folder / "result.json").read_text())
         assert (facts["index"], facts["residual"]) == (i, pytest.approx(reference.residual[i].item(), rel=1e-3))
 
@@ -179,10 +179,10 @@ def test_a_second_run_replaces_the_folder_whole(separate, expected, tmp_path, ou
     np.save(tmp_path / "x.npy", np.stack([MIXTURE] * 3))
     separate(tmp_path / "x.npy", "--samples", 2)
     np.save(tmp_path / "x.npy", np.stack([MIXTURE] * 2))
-    separate(tmp_path / "x.npy")
-    assert sorted(content(out)) == [f"x/{i:05d}/{name}" for i in range(2) for name in FILES]
+    separate(tmp_path / "x.npy", "--overwrite")
+    assert sorted(content(out)) == ["x/.basis.json", *(f"x/{i:05d}/{name}" for i in range(2) for name in FILES[1:])]
     np.save(tmp_path / "x.npy", MIXTURE)
-    separate(tmp_path / "x.npy", "--seed", 1)
+    separate(tmp_path / "x.npy", "--seed", 1, "--overwrite")
     assert sorted(content(out)) == [f"x/{name}" for name in FILES]
     close(out / "x", expected(MIXTURE, seed=1).sources[0])
     assert list(out.iterdir()) == [out / "x"]

@@ -60,10 +60,8 @@ def sweep(warm, folder, prepare, command, again, *, points=None, send=signal.SIG
         else:  # a signal that can be held back or come too late
             assert stopped.code in (0, 128 + send), (where, stopped)
             assert stopped.err.count("\n") == (stopped.code != 0), (where, stopped)
-            assert not [name for name in left if "/.basis-" in f"/{name}" or name.endswith(".lock")], (
-                where,
-                left.keys(),
-            )
+            temporary = [name for name in left if "/.basis-" in f"/{name}" or name.endswith(".lock")]
+            assert temporary == [], where
         rerun = warm.run(again, folder)
         assert rerun.code == 0, (where, rerun)
         found = content(folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import typer
@@ -46,34 +48,40 @@ def main() -> None:
     Exits with 0, 1 (something failed, the rest is done), 2 (usage), or 128 and the number of the signal that stopped
     it: 130 for Ctrl-C, 143 for SIGTERM.
     """
-    caught = _listen()
-    try:
-        app()
-    except UsageError as error:
-        complain(error)
-        sys.exit(2)
-    except (BasisError, OSError) as error:
-        complain(error)
-        sys.exit(1)
-    except Stopped as stop:
-        complain(stop)
-        sys.exit(128 + (caught or [signal.SIGINT])[0])
-    except SystemExit as end:
-        if end.code != INTERRUPTED:
-            raise
-        complain("stopped; what was finished before is whole")
-        sys.exit(128 + (caught or [signal.SIGINT])[0])
+    with _signals() as caught:
+        try:
+            app()
+        except UsageError as error:
+            complain(error)
+            sys.exit(2)
+        except (BasisError, OSError) as error:
+            complain(error)
+            sys.exit(1)
+        except Stopped as stop:
+            complain(stop)
+            sys.exit(128 + (caught or [signal.SIGINT])[0])
+        except SystemExit as end:
+            if end.code != INTERRUPTED:
+                raise
+            complain("stopped; what was finished before is whole")
+            sys.exit(128 + (caught or [signal.SIGINT])[0])
 
 
-def _listen() -> list[int]:
-    """Let SIGTERM and SIGHUP stop a command as Ctrl-C does; return a list that the signals are added to."""
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Let SIGTERM and SIGHUP stop a command as Ctrl-C does; give a list that the signals are added to."""
     caught: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         caught.append(number)
         raise KeyboardInterrupt
 
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, stop)
-    return caught
+    # those that are ignored stay so, as under nohup
+    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

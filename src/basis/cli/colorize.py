@@ -14,7 +14,7 @@ from basis.cli.separate import OutOption, ResizeOption, animate, each, write
 from basis.core.errors import UsageError
 from basis.files.pictures import COLORIZED
 from basis.files.read import read_grey
-from basis.files.write import versions
+from basis.files.write import plain, versions
 from basis.mixings.grayscale import Grayscale
 
 USUAL = "fast"  # a sample, since a mean of several is pale; nearer to true colours than "paper", see docs/results.md
@@ -48,6 +48,8 @@ def colorize(
     compile_: cli.CompileOption = False,
     out: OutOption = Path("out"),
     resize: ResizeOption = False,
+    overwrite: cli.OverwriteOption = False,
+    resume: cli.ResumeOption = False,
 ) -> None:
     """Colour grey images: the three channels are what the prior draws, given their grey mixture (equation 14).
 
@@ -76,10 +78,9 @@ def colorize(
         "prior_sha256": cli.hashes(prior),
         "device": device,
         "precision": precision,
-        "versions": versions(),
     }
 
-    def work(path: Path, folder: Path) -> float:
+    def work(path: Path, folder: Path, request: dict) -> float:
         grey, coloured = read_grey(path, priors[0].shape, mixing.weights, resize=resize)
         if coloured:
             cli.complain(f"{path}: in colour, turned to grey first (--luma {luma})")
@@ -88,10 +89,10 @@ def colorize(
         run = stream(grey, fitted, mixing, separator, seed=seed, samples=samples, **rest)
         frames = animate(run, grey, mixing, path.name, COLORIZED)
         timing = {"input": str(path), "input_in_colour": coloured, "seconds": round(time.monotonic() - start, 2)}
-        write(folder, run.result, frames, {**timing, **count, **facts}, COLORIZED)
+        write(folder, run.result, frames, request, {**timing, **count, **facts, "versions": versions()}, COLORIZED)
         return run.result.residual.mean().item()
 
-    each(paths, out, work)
+    each(paths, out, plain({**facts, "resize": resize}), work, overwrite, resume)
 
 
 def _luma(text: str) -> tuple[float, ...]:

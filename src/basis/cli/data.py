@@ -5,20 +5,24 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from torch import Tensor
 
 from basis import mixtures as mix
 from basis.api import stream
 from basis.cli import options as cli
+from basis.core.claim import claim
 from basis.core.dataset import DATASETS, open_dataset
 from basis.core.durable import write_atomically
 from basis.core.errors import DataError
+from basis.core.output import needed
 from basis.evaluation import digit_labels
 from basis.evaluation import evaluate as measure
-from basis.files.write import to_json, versions
+from basis.files.write import needed_file, plain, to_json, versions
 from basis.mixings.weighted_sum import WeightedSum
 
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation (for tuning) or test.")]
@@ -37,13 +41,18 @@ def make_mixtures(
     split: SplitOption = "test",
     seed: cli.SeedOption = 0,
     data_dir: cli.DataDirOption = None,
+    overwrite: cli.OverwriteOption = False,
+    resume: cli.ResumeOption = False,
 ) -> None:
     """Mix images of a data set; write the mixtures with their true sources."""
     mixing = cli.mixing(sources, weights)
     loaded = open_dataset(data, data_dir)
-    drawn = mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas)
-    mix.save_mixtures(drawn, out)
-    typer.echo(f"{n} mixtures of {mixing.sources} sources in {out}")
+    with claim(out):
+        drawn = mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas)
+        wanted = needed(out, mix.KIND, mix.request(drawn), overwrite=overwrite, resume=resume)
+        if wanted:
+            mix.save_mixtures(drawn, out)
+    typer.echo(f"{n} mixtures of {mixing.sources} sources {'' if wanted else 'already '}in {out}")
 
 
 def evaluate(
@@ -67,6 +76,8 @@ def evaluate(
     compile_: cli.CompileOption = False,
     data_dir: cli.DataDirOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for all figures.")] = None,
+    overwrite: cli.OverwriteOption = False,
+    resume: cli.ResumeOption = False,
 ) -> None:
     """Measure separations against the truth (the protocol of Table 2): PSNR, and SSIM where torchmetrics is installed.
 
@@ -78,40 +89,54 @@ def evaluate(
     settings = cli.settings(steps, levels, set_)
     separator, rest = cli.method(method, budget, device, settings, priors)
     title = separator if isinstance(separator, str) else str(method)
-    start = time.monotonic()
-    run = stream(problem.mixture, priors, mixing, separator, seed=seed, samples=samples, batch_size=batch_size, **rest)
-    for _ in cli.watch(run, title, batches=-(-len(problem.mixture) // batch_size)):
-        pass
-    evaluation = measure(run.result, problem.sources, digit_labels(problem.info))
-    where = f"{data}, {problem.info['split']} split, task {problem.info['task']}, {mixing.sources} sources"
-    typer.echo(f"{title} with prior {prior} on {where}, seed {seed}\n{evaluation.table()}")
-    if evaluation.note:
-        cli.complain(evaluation.note)
-    spent = run.result.evaluations
+    facts = {
+        "seed": seed,
+        "samples": samples,
+        "mixtures": problem.info,
+        "images_sha256": mix.request(problem)["images_sha256"],
+        "weights": problem.weights,
+        "method": title,
+        "method_sha256": cli.method_hash(method),
+        "settings": rest or settings,
+        "prior": prior,
+        "prior_sha256": cli.hashes(prior),
+        "device": device,
+        "precision": precision,
+    }
+    with claim(json_file, file=True) if json_file else nullcontext():
+        if json_file and not needed_file(json_file, plain(facts), overwrite=overwrite, resume=resume):
+            typer.echo(f"{json_file}: there already")
+            return
+        start = time.monotonic()
+        run = stream(
+            problem.mixture, priors, mixing, separator, seed=seed, samples=samples, batch_size=batch_size, **rest
+        )
+        for _ in cli.watch(run, title, batches=-(-len(problem.mixture) // batch_size)):
+            pass
+        evaluation = measure(run.result, problem.sources, digit_labels(problem.info))
+        where = f"{data}, {problem.info['split']} split, task {problem.info['task']}, {mixing.sources} sources"
+        typer.echo(f"{title} with prior {prior} on {where}, seed {seed}\n{evaluation.table()}")
+        _tell(evaluation.note, run.result.evaluations)
+        if json_file:
+            facts |= {"seconds": round(time.monotonic() - start, 1), "command": shlex.join(["basis", *sys.argv[1:]])}
+            spent = run.result.evaluations
+            cost = {"evaluations": None if spent is None else spent.tolist()}
+            _write(json_file, {**evaluation.facts(), **cost, **facts})
+
+
+def _tell(note: str, spent: Tensor | None) -> None:
+    """Print what the figures lack, and what they cost."""
+    if note:
+        cli.complain(note)
     if spent is not None:
         typer.echo(f"{spent.float().mean():.0f} evaluations a source ({spent.min()} to {spent.max()})")
-    if json_file:
-        facts = {
-            **evaluation.facts(),
-            "evaluations": None if spent is None else spent.tolist(),
-            "seed": seed,
-            "mixtures": problem.info,
-            "weights": problem.weights,
-            "method": title,
-            "method_sha256": cli.method_hash(method),
-            "settings": rest or settings,
-            "prior": prior,
-            "prior_sha256": cli.hashes(prior),
-            "device": device,
-            "precision": precision,
-            "seconds": round(time.monotonic() - start, 1),
-            "command": shlex.join(["basis", *sys.argv[1:]]),
-            "versions": versions(),
-        }
-        try:
-            write_atomically(json_file, to_json(facts).encode())
-        except OSError as error:
-            raise DataError(f"cannot write {json_file} ({error.strerror})", fix="choose another file") from error
+
+
+def _write(path: Path, facts: dict) -> None:
+    try:
+        write_atomically(path, to_json({**facts, "versions": versions()}).encode())
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({error.strerror})", fix="choose another file") from error
 
 
 def _problem(

@@ -13,10 +13,12 @@ from torch import Tensor
 from basis.api import stream
 from basis.cli import options as cli
 from basis.cli.separate import animate
+from basis.core.claim import claim
 from basis.core.metric import align, reorder
+from basis.core.output import needed, replacing
 from basis.examples import FOLDER
 from basis.files.pictures import grid
-from basis.files.write import versions, write_separation
+from basis.files.write import fill, versions
 from basis.metrics.psnr import psnr
 from basis.mixings.weighted_sum import WeightedSum
 
@@ -26,7 +28,20 @@ def demo(
     prior: cli.PriorOption = "mnist",
     seed: cli.SeedOption = 0,
 ) -> None:
-    """Separate the bundled examples (2, 3 and 4 overlapping digits), and show them beside the truth."""
+    """Separate the bundled examples (2, 3 and 4 overlapping digits), and show them beside the truth.
+
+    A demonstration that is there is replaced; no other file is touched.
+    """
+    request = {"seed": seed, "prior": prior, "prior_sha256": cli.hashes(prior)}
+    with claim(out):
+        needed(out, "demo", request, overwrite=True)
+        with replacing(out, "demo", request) as new:
+            _separate(new, out, prior, seed)
+    typer.echo(f"\nLook at {out / 'demo.png'}, and at anneal.gif in each folder.")
+
+
+def _separate(folder: Path, out: Path, prior: str, seed: int) -> None:
+    """Write the demonstration into a folder, which will be ``out``."""
     problems = {path.stem: np.load(path)["sources"] for path in sorted(FOLDER.glob("truth/*.npz"))}
     rows: list[list[Tensor | None]] = []
     for count in sorted({len(sources) for sources in problems.values()}):
@@ -40,10 +55,9 @@ def demo(
         ordered = reorder(result.sources, align(result.sources, truth))
         for i, name in enumerate(chosen):
             facts = {"example": name, "seed": seed, "psnr": figures[i].item(), "prior": prior, "versions": versions()}
-            write_separation(out / name, result.mixture[i], result.samples[i], 0, mixing, frames[i], facts)
+            fill(folder / name, result.mixture[i], result.samples[i], 0, mixing, frames[i], facts)
             typer.echo(f"{name:12} {count} sources: {figures[i]:5.1f} dB, in {out / name}")
             blank: list[Tensor | None] = [None] * (4 - count)
             rows.append([result.mixture[i] / count, *ordered[i], *blank, *truth[i], *blank])
     labels = ["mixture", *(f"source {k}" for k in range(1, 5)), *(f"truth {k}" for k in range(1, 5))]
-    grid(rows, labels).save(out / "demo.png")
-    typer.echo(f"\nLook at {out / 'demo.png'}, and at anneal.gif in each folder.")
+    grid(rows, labels).save(folder / "demo.png")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from PIL import Image
 
 from basis.cli import options as cli
+from basis.core.claim import claim
 from basis.core.errors import UsageError
 from basis.files.pictures import grid
-from basis.files.write import check_writable
+from basis.files.write import needed_file, write_picture
 from basis.generation import generate as draw
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -25,16 +27,26 @@ def generate(
     precision: cli.PrecisionOption = "no",
     compile_: cli.CompileOption = False,
     out: Annotated[Path, typer.Option("--out", help="Picture to write.")] = Path("samples.png"),
+    overwrite: cli.OverwriteOption = False,
+    resume: cli.ResumeOption = False,
 ) -> None:
     """Draw samples of a prior itself, without a mixture: what it knows, in one picture."""
     if out.suffix.lower() not in PICTURES:
         raise UsageError(f"expected a picture, got --out {out}", fix=f"end it in one of {', '.join(sorted(PICTURES))}")
-    check_writable(out.parent)
-    (loaded,) = cli.priors(prior, 1, device, precision, compile_)
+    facts = {"prior": prior, "prior_sha256": cli.hashes(prior), "n": n, "seed": seed, "precision": precision}
+    with claim(out, file=True):
+        if not needed_file(out, facts, overwrite=overwrite, resume=resume):
+            typer.echo(f"{out}: there already")
+            return
+        write_picture(out, _draw(prior, n, seed, device, precision, compile_), facts)
+    typer.echo(str(out))
+
+
+def _draw(prior: str, n: int, seed: int, device: str, precision: str, compile: bool) -> Image.Image:
+    """Return samples of a prior in one picture."""
+    (loaded,) = cli.priors(prior, 1, device, precision, compile)
     if len(loaded.shape) != 3 or loaded.shape[0] not in (1, 3):
         raise UsageError(f"'{prior}' is over {loaded.shape}, not over images in grey or colour")
     images = list(draw(loaded, n, seed))
     columns = math.ceil(math.sqrt(2 * n))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    grid([images[start : start + columns] for start in range(0, n, columns)], []).save(out)
-    typer.echo(str(out))
+    return grid([images[start : start + columns] for start in range(0, n, columns)], [])

@@ -7,23 +7,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
 from PIL import Image
 from torch import Tensor
 
 from basis.api import stream
 from basis.cli import options as cli
+from basis.core.checkpoint import sha256_of
+from basis.core.claim import claim
 from basis.core.errors import DataError, DivergenceError
 from basis.core.mixing import Mixing
+from basis.core.output import needed, replacing
 from basis.core.separator import Run, Separation
-from basis.files.pictures import SEPARATED, Words, frame
+from basis.files.film import Film
+from basis.files.pictures import SEPARATED, Words
 from basis.files.read import IMAGES, find, read_mixture
-from basis.files.write import check_writable, fill, versions, whole_folder
+from basis.files.write import fill, plain, versions
 
-FRAMES, SPARE = 40, 5  # frames of an animation, and how many times as many are looked at
-ANIMATED = 16  # mixtures of one file that are animated
+KIND = "separation"
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results, one folder for each input.")]
 ResizeOption = Annotated[bool, typer.Option("--resize", help="Resize images to the prior's size.")]
@@ -50,6 +51,8 @@ def separate(
     out: OutOption = Path("out"),
     resize: ResizeOption = False,
     windows: WindowsOption = False,
+    overwrite: cli.OverwriteOption = False,
+    resume: cli.ResumeOption = False,
 ) -> None:
     """Separate mixtures in files; write the sources, a panel, an animation and all settings of each.
 
@@ -72,10 +75,10 @@ def separate(
         "prior_sha256": cli.hashes(prior),
         "device": device,
         "precision": precision,
-        "versions": versions(),
     }
+    request = plain({**facts, "image_is_mean": weights is None, "resize": resize})
 
-    def work(path: Path, folder: Path) -> float:
+    def work(path: Path, folder: Path, request: dict) -> float:
         mean = weights is None and path.suffix.lower() in IMAGES
         mixture = read_mixture(path, priors[0].shape, mixing.sources, mean=mean, resize=resize, windows=windows)
         fitted, count = cli.windowed(priors, mixture, path)
@@ -83,32 +86,47 @@ def separate(
         run = stream(mixture, fitted, mixing, separator, seed=seed, samples=samples, **rest)
         frames = animate(run, mixture, mixing, path.name)
         timing = {"input": str(path), "image_is_mean": mean, "seconds": round(time.monotonic() - start, 2)}
-        write(folder, run.result, frames, {**timing, **count, **facts})
+        write(folder, run.result, frames, request, {**timing, **count, **facts, "versions": versions()})
         return run.result.residual.mean().item()
 
-    each(paths, out, work)
+    each(paths, out, request, work, overwrite, resume)
 
 
-def each(paths: list[Path], out: Path, work: Callable[[Path, Path], float]) -> None:
-    """Do the work of a command for each input, and go on after one that fails; exit with 1 if any did, 130 on Ctrl-C.
+def each(
+    paths: list[Path],
+    out: Path,
+    request: dict,
+    work: Callable[[Path, Path, dict], float],
+    overwrite: bool,
+    resume: bool,
+) -> None:
+    """Do the work of a command for each input, and go on after one that fails; exit with 1 if any did.
 
     Args:
         paths: files, or folders of them.
         out: where each has its folder.
-        work: called with an input and its folder, returns the mean residual.
+        request: what the results depend on, beside the input.
+        work: called with an input, its folder, and what its result depends on; returns the mean residual.
+        overwrite, resume: what to do where there is a result already, see `basis.core.output.needed`.
     """
-    failed, found = 0, find(paths)
-    check_writable(out)
-    for path, name in zip(found, names(found), strict=True):
-        try:
-            residual = work(path, out / name)
-        except (DataError, DivergenceError) as error:
-            cli.complain(error if str(path) in str(error) else f"{path}: {error}")
-            failed += 1
-        except KeyboardInterrupt:
-            raise cli.Stopped(f"stopped at {path}; what was finished before is whole in {out}") from None
-        else:
-            typer.echo(f"{path}: residual {residual:.1e} per pixel, in {out / name}")
+    failed, found, jobs = 0, find(paths), []
+    with claim(out):
+        for path, name in zip(found, names(found), strict=True):
+            own = {**request, "input_sha256": sha256_of(path) if path.is_file() else None}
+            if needed(out / name, KIND, own, overwrite=overwrite, resume=resume):
+                jobs.append((path, out / name, own))
+            else:
+                typer.echo(f"{path}: there already, in {out / name}")
+        for path, folder, own in jobs:
+            try:
+                residual = work(path, folder, own)
+            except (DataError, DivergenceError) as error:
+                cli.complain(error if str(path) in str(error) else f"{path}: {error}")
+                failed += 1
+            except KeyboardInterrupt:
+                raise cli.Stopped(f"stopped at {path}; what was finished before is whole in {out}") from None
+            else:
+                typer.echo(f"{path}: residual {residual:.1e} per pixel, in {folder}")
     if failed:
         cli.complain(f"{failed} of {len(found)} inputs failed")
         raise typer.Exit(1)
@@ -123,26 +141,24 @@ def names(paths: list[Path]) -> list[str]:
 
 def animate(run: Run, mixture: Tensor, mixing: Mixing, title: str, words: Words = SEPARATED) -> list[list[Image.Image]]:
     """Run to the end behind a progress bar; return the frames of each mixture's first sample."""
-    animated = min(len(mixture), ANIMATED)
-    kept = []  # more than are shown, for a run may end early
+    film = Film(len(mixture))
     for state in cli.watch(run, title):
-        if state.step % max(state.steps // (SPARE * FRAMES), 1) == 0 or state.step == state.steps:
-            kept.append((state.x.unflatten(0, (len(mixture), -1))[:animated, 0].cpu(), state.sigma))
-    shown = [kept[i] for i in np.linspace(0, len(kept) - 1, min(FRAMES, len(kept))).round().astype(int)]
-    total = mixing(torch.ones_like(run.result.sources[:1])).max().item() or 1.0
-    frames: list[list[Image.Image]] = [[] for _ in range(len(mixture))]
-    for i in range(animated):
-        frames[i] = [frame(mixture[i], x[i], total, sigma, words) for x, sigma in shown]
-    return frames
+        film.add(state)
+    return film.frames(mixture, mixing, words)
 
 
 def write(
-    folder: Path, result: Separation, frames: list[list[Image.Image]], facts: dict, words: Words = SEPARATED
+    folder: Path,
+    result: Separation,
+    frames: list[list[Image.Image]],
+    request: dict,
+    facts: dict,
+    words: Words = SEPARATED,
 ) -> None:
     """Write a file's separations: into the folder, or a folder each inside it where the file held several."""
-    with whole_folder(folder) as partial:
+    with replacing(folder, KIND, request) as new:
         for i, mixture in enumerate(result.mixture):
-            target = partial if len(result.mixture) == 1 else partial / f"{i:05d}"
+            target = new if len(result.mixture) == 1 else new / f"{i:05d}"
             own = {**facts, "index": i, "residual": result.residual[i].item()}
             if result.scores is not None:
                 own["scores"] = result.scores[i].tolist()

@@ -61,7 +61,7 @@ def claim(place: str | Path, *, file: bool = False, wait: float = 0) -> Iterator
                 busy = f"{place} is being written by {_owner(path)}"
                 raise UsageError(busy, fix="wait for it, or choose another --out") from error
             except OSError as error:
-                raise cannot_write(place, error) from error
+                raise cannot_write(place, error, "choose another file" if file else "choose another --out") from error
         _clean(place, file)
         yield
     finally:
@@ -81,10 +81,10 @@ def whole(folder: str | Path) -> None:
             pass
 
 
-def cannot_write(place: Path, error: OSError) -> BasisError:
+def cannot_write(place: Path, error: OSError, fix: str = "choose another --out") -> BasisError:
     """Return the error for an output that cannot be written: a full disk, or a folder that does not allow it."""
     kind = DataError if error.errno in FULL else UsageError
-    fix = "make room, or choose another --out" if error.errno in FULL else "choose another --out"
+    fix = f"make room, or {fix}" if error.errno in FULL else fix
     return kind(f"cannot write into {place} ({error.strerror or error})", fix=fix)
 
 

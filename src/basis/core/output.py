@@ -142,6 +142,7 @@ def replacing(folder: str | Path, kind: str, request: dict, *, keep: bool = Fals
     """Give an empty folder to write a result into; at the end its files take the place of the old result's.
 
     After an error nothing has changed. Nobody else's file is touched: a new file whose place one has is an error.
+    Only who has claimed the folder may call this.
 
     Args:
         folder: the result folder; made where it is missing.
@@ -151,6 +152,7 @@ def replacing(folder: str | Path, kind: str, request: dict, *, keep: bool = Fals
 
     Raises:
         UsageError: somebody else's file is in the way.
+        DataError: the disk is full, or does not allow it.
     """
     folder = Path(folder)
     settle(folder)
@@ -160,11 +162,14 @@ def replacing(folder: str | Path, kind: str, request: dict, *, keep: bool = Fals
         yield new
         with unbroken():
             _decide_on(folder, new, kind, request, keep)
-    except BaseException:
+    except BaseException as error:
         with unbroken():
             shutil.rmtree(new, ignore_errors=True)
             if made and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise DataError(f"cannot write {folder} ({reason})", fix="make room, or choose another --out") from error
         raise
 
 

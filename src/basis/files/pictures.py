@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from basis.core.mixing import Mixing
 
 TILE = 112  # pixels that a tile has at least
 GAP = 8
@@ -33,12 +36,36 @@ SEPARATED, COLORIZED = Words("mixture", "source"), Words("grey", "colour")
 
 def tile(image: Tensor, largest: int | None = None) -> Image.Image:
     """Return an image (C, H, W) in [0, 1] as a picture, enlarged by a whole factor, or shrunk to a largest height."""
-    array = (image.detach().cpu().clamp(0, 1).numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
-    picture = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).convert("RGB")
+    picture = _eight_bits(image).convert("RGB")
     if largest and picture.height > largest:
-        return picture.resize((round(picture.width * largest / picture.height), largest), Image.Resampling.BOX)
+        return _shrink(picture, largest)
     factor = max(TILE // picture.height, 1)
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def _eight_bits(image: Tensor) -> Image.Image:
+    array = (image.detach().cpu().clamp(0, 1).numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
+    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+
+
+def _shrink(picture: Image.Image, height: int) -> Image.Image:
+    return picture.resize((round(picture.width * height / picture.height), height), Image.Resampling.BOX)
+
+
+def shrunk(images: Tensor) -> Tensor:
+    """Return images (C, H, W) or (K, C, H, W) in [0, 1] as an animation shows them: in 8 bits, at most 256 high."""
+    if images.dim() == 4:
+        return torch.stack([shrunk(image) for image in images])
+    picture = _eight_bits(images)
+    if picture.height > LARGEST_FRAME:
+        picture = _shrink(picture, LARGEST_FRAME)
+    array = np.array(picture)
+    return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+
+def white(mixing: Mixing, sources: Tensor) -> float:
+    """Return the largest value of a mixture of white sources (K, C, H, W), which pictures show white."""
+    return mixing(torch.ones(1, *sources.shape)).max().item() or 1.0
 
 
 def grid(rows: Sequence[Sequence[Tensor | None]], labels: Sequence[str], largest: int | None = None) -> Image.Image:

@@ -1,16 +1,11 @@
-"""A separation as a folder, whole or not at all."""
+"""The files of a separation, and single files that say what made them."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 import basis
+from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError
 from basis.core.mixing import Mixing
-from basis.files.pictures import COLORIZED, SEPARATED, Words, animation, panel
+from basis.core.output import decide
+from basis.files.pictures import COLORIZED, SEPARATED, Words, animation, panel, white
 
 RESULT = "result.json"
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DESCRIPTION, SOFTWARE = 0x010E, 0x0131  # EXIF tags
 
 
 def versions() -> dict[str, str]:
@@ -43,6 +40,11 @@ def to_json(facts: dict) -> str:
     return json.dumps(facts, indent=2, allow_nan=False) + "\n"
 
 
+def plain(facts: dict) -> dict:
+    """Return what `to_json` and back makes of facts."""
+    return json.loads(to_json(facts))
+
+
 def check_writable(folder: Path) -> None:
     """Raise `UsageError` where a folder cannot be made or written into, before work is spent on it."""
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
@@ -50,51 +52,41 @@ def check_writable(folder: Path) -> None:
         raise UsageError(f"cannot write into {folder}: {nearest} does not allow it", fix="choose another --out")
 
 
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into that takes the place of ``folder`` at the end; after an error nothing has changed.
+def write_picture(path: Path, picture: Image.Image, request: dict) -> None:
+    """Write a picture whole or not at all; it says that it is ours, and what it depends on (see `read_request`)."""
+    exif = Image.Exif()
+    exif[SOFTWARE], exif[DESCRIPTION] = f"basis {basis.__version__}", json.dumps(request)
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    try:
+        write_atomically(path, lambda file: picture.save(file, kind, exif=exif))
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({error.strerror or error})", fix="choose another --out") from error
 
-    Only a folder of results is replaced, never one that holds something else.
+
+def read_request(path: Path) -> dict | None:
+    """Return what a picture or JSON file of ours depends on; None for any other file.
+
+    A JSON file depends on the values in it.
     """
-    if folder.exists() and not _replaceable(folder):
-        raise UsageError(f"{folder} exists and holds no results", fix="move it away, or choose another --out")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        kind = DataError if error.errno in FULL else UsageError
-        raise kind(f"cannot write into {folder.parent} ({error.strerror})", fix="choose another --out") from error
-    old = partial.with_name(f"{partial.name}.old")
-    try:
-        yield partial
-        partial.chmod(0o755)
-        if folder.exists():
-            folder.rename(old)
-        partial.rename(folder)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {folder} ({error.strerror or error})", fix="make room, or choose --out"
-        ) from error
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for rest in (partial, old):
-            shutil.rmtree(rest, ignore_errors=True)
+        if path.suffix.lower() in Image.registered_extensions():
+            with Image.open(path) as picture:
+                exif = picture.getexif()
+            return json.loads(exif[DESCRIPTION]) if str(exif.get(SOFTWARE)).startswith("basis ") else None
+        found = json.loads(path.read_text())
+        return found if "basis" in found["versions"] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
-def _replaceable(folder: Path) -> bool:
-    """Whether there is nothing in the folder but results."""
-    if not folder.is_dir():
-        return False
-    return (folder / RESULT).is_file() or all((entry / RESULT).is_file() for entry in folder.iterdir())
-
-
-def write_separation(
-    folder: Path, mixture: Tensor, samples: Tensor, choice: int, mixing: Mixing, frames: list[Image.Image], facts: dict
-) -> None:
-    """Write the files of `fill` into a folder of their own, whole or not at all."""
-    with whole_folder(folder) as partial:
-        fill(partial, mixture, samples, choice, mixing, frames, facts)
+def needed_file(path: Path, request: dict, *, overwrite: bool, resume: bool) -> bool:
+    """Say whether a file has yet to be written, as `basis.core.output.needed` does for a folder."""
+    if not os.path.lexists(path):
+        return True
+    found = read_request(path)
+    if found is None:
+        raise UsageError(f"{path} is there, and basis did not write it", fix="choose another name")
+    return decide(path, found, request, overwrite, resume)
 
 
 def fill(
@@ -122,7 +114,7 @@ def fill(
         words: what the parts are called.
     """
     sources, remixes = samples[choice], mixing(samples)
-    total = mixing(torch.ones_like(samples[:1])).max().item() or 1.0
+    total = white(mixing, sources)
     folder.mkdir(parents=True, exist_ok=True)
     for k, source in enumerate(samples[:, 0] if words is COLORIZED else sources, 1):
         array = (source.clamp(0, 1).cpu().numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
