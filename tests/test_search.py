@@ -162,7 +162,7 @@ def test_presets_of_several_images_in_colour(images):
 def test_presets_of_one_image_in_colour(images):
     arguments = {"shape": [3, 8, 8], "widths": [8], "blocks": [1], "attention": [False], "mean": 0.5, "std": 0.25}
     prior = Counted(EDM(**arguments))
-    assert [resolve(name, {}, priors=[prior]) == resolve(name, {}) for name in PRESETS] == [True, False, False]
+    assert {name for name in PRESETS if resolve(name, {}, priors=[prior]) != resolve(name, {})} == {"fast", "quality"}
     for way, most in (({"method": "fast"}, 20), ({"method": "quality"}, 100), ({"budget": 300}, 300)):
         prior.calls = 0
         basis.separate(images[:1, 0, None] / 2, prior, basis.Grayscale(), **way)
