@@ -223,7 +223,7 @@ def test_settings_reach_the_inner_method(digits):
         basis.separate(torch.ones(1, 1, 2), digits, SUM, "best_of", step=3)
     with pytest.raises(basis.UsageError, match="unknown method 'bassis'"):
         BestOf("bassis")
-    with pytest.raises(basis.UsageError, match="most must be a whole number"):
+    with pytest.raises(basis.UsageError, match="'most' of BestOf takes a whole number"):
         BestOf(most=0)
 
 
@@ -261,5 +261,5 @@ def test_the_mean_of_the_likeliest_mode(digits):
         moved += len(group) > 1
     assert moved
     assert found.residual.max() < 1e-10
-    with pytest.raises(basis.UsageError, match="same must be"):
+    with pytest.raises(basis.UsageError, match="'same' of BestOf takes"):
         BestOf(same=-1.0)

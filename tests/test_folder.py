@@ -152,7 +152,7 @@ def test_crops_are_parts_at_places_that_the_path_decides(tmp_path):
 
 
 def test_crops_refused():
-    with pytest.raises(basis.UsageError, match="expected a whole number of crops"):
+    with pytest.raises(basis.UsageError, match="'crops' of Folder takes a whole number"):
         Folder(".", crops=0)
 
 

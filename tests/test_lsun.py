@@ -146,7 +146,7 @@ def test_without_lmdb(church, monkeypatch):
 
 
 def test_most_refused():
-    with pytest.raises(basis.UsageError, match="expected a whole number of images"):
+    with pytest.raises(basis.UsageError, match="'most' of LSUN takes a whole number"):
         LSUN(most=0)
 
 

@@ -108,8 +108,8 @@ REFUSED = {
     "repeats": ({"repeats": 2}, "sampler ancestral takes one step at each level, got repeats 2"),
     "range": ({"eta": -1}, "expected eta >= 0"),
     "noise": ({"noise": -1}, "standard deviation of at least 0"),
-    "text": ({"noise": "much"}, "settings .* do not suit"),
-    "steps": ({"steps": 0}, "levels >= 1"),
+    "text": ({"noise": "much"}, "'noise' of posterior projection takes a number or a Tensor, got 'much'"),
+    "steps": ({"steps": 0}, "'steps' of Sample takes a whole number"),
 }
 
 

@@ -244,9 +244,9 @@ BAD = {
     "file": ({"mixture": "image.png"}, basis.UsageError, "the mixture as a torch or numpy array, got str"),
     "prior's name": ({"prior": "mnist"}, basis.UsageError, "expected a prior or one for each.*load_prior"),
     "no prior": ({"prior": [None, None]}, basis.UsageError, "expected a prior or one for each source, got NoneType"),
-    "steps": ({"steps": 0}, basis.UsageError, "steps >= 1"),
-    "part of a step": ({"steps": 2.5}, basis.UsageError, "whole number of steps at each level"),
-    "levels": ({"levels": 0}, basis.UsageError, "levels >= 1"),
+    "steps": ({"steps": 0}, basis.UsageError, "'steps' of method 'basis' takes"),
+    "part of a step": ({"steps": 2.5}, basis.UsageError, "takes a whole number"),
+    "levels": ({"levels": 0}, basis.UsageError, "'levels' of method 'basis' takes"),
     "grey": ({"mixing": basis.Grayscale()}, basis.UsageError, "expected images of 3 channels"),
     "ratio": ({"ratio": 0.0}, basis.UsageError, "ratio γ / σ must be positive"),
 }

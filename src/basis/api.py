@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Sequence
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
 from basis.core.sampler import State
 from basis.core.separator import Problem, Run, Separation, Separator, choose, join
+from basis.core.settings import Count, Whole, takes
 from basis.presets import resolve
 
 LARGEST_K_CHECKED = 8
@@ -113,7 +113,7 @@ def stream(
         ("seed", seed, 0),
         ("index", min(index), 0),
     ):
-        if not isinstance(value, Integral) or value < least:
+        if not takes(Count if least else Whole, value):
             raise UsageError(
                 f"{name} must be a whole number of at least {least}, got {value}", fix=f"pass {name}={least}"
             )

@@ -16,6 +16,7 @@ from basis.core.errors import UsageError
 from basis.core.flow import flow_log_prob
 from basis.core.prior import DensityPrior, Prior
 from basis.core.separator import Separation, Separator
+from basis.core.settings import Count, Positive, takes
 from basis.mixings.weighted_sum import WeightedSum
 
 FLOW = {"sigma_max": 10.0, "steps": 24, "probes": 4}  # of the log-likelihood of priors without a density
@@ -92,7 +93,7 @@ def count_sources(
         >>> found.counts  # 0.3 + 0.3 + 0.5
         tensor([3])
     """
-    if not isinstance(most, int) or most < 1 or not 0 < sigma < math.inf:
+    if not (takes(Count, most) and takes(Positive, sigma)):
         raise UsageError(f"expected most >= 1 and sigma > 0, got {most} and {sigma}", fix="for instance most=4")
     mixture = as_tensor(mixture)
     mixture = mixture[None] if mixture.dim() == len(prior.shape) else mixture

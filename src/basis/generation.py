@@ -11,6 +11,7 @@ from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
 from basis.core.sampler import Sampler
 from basis.core.schedule import karras
+from basis.core.settings import Count, Whole, takes
 from basis.samplers.annealed_langevin import AnnealedLangevin
 from basis.samplers.heun import Heun
 
@@ -37,7 +38,7 @@ def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None =
         Samples, (n, *S), clamped to the prior's support.
 
     Raises:
-        UsageError: n or batch_size below 1.
+        UsageError: n or batch_size below 1, seed below 0.
         DivergenceError: a sample is not finite.
 
     Example:
@@ -46,8 +47,11 @@ def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None =
         >>> generate(unit, n=3).shape
         torch.Size([3, 1])
     """
-    if min(n, batch_size) < 1:
-        raise UsageError(f"expected n >= 1 and batch_size >= 1, got {n} and {batch_size}")
+    if not (takes(Count, n) and takes(Count, batch_size) and takes(Whole, seed)):
+        raise UsageError(
+            f"expected whole n >= 1, batch_size >= 1 and seed >= 0, got {n}, {batch_size} and {seed}",
+            fix="give numbers",
+        )
     low, high = prior.support or (0.0, 1.0)
     if sampler is None and prior.levels is None:
         sampler = Heun(karras(HIGHEST * (high - low), LOWEST * (high - low), STEPS, RHO), churn=CHURN)

@@ -9,6 +9,7 @@ from basis.core.errors import UsageError, unknown
 from basis.core.modes import SAME
 from basis.core.prior import Prior
 from basis.core.separator import SEPARATORS, Separator
+from basis.core.settings import Count, takes
 
 PAPER, BEST = "paper", "quality"
 """What `separate` does where neither a method nor a budget is named, see `preferred`."""
@@ -84,7 +85,7 @@ def within(budget: int, colours: int = 0) -> tuple[str, dict]:
         >>> within(300)[1]["candidates"], within(300)[1]["steps"]
         (3, 94)
     """
-    if not isinstance(budget, int) or budget < 1:
+    if not takes(Count, budget):
         raise UsageError(f"expected a budget of at least 1 evaluation, got {budget}", fix="for instance budget=300")
     if colours == 1:
         return "sample", {**ONE_COLOUR, "steps": budget}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from basis.cli import options as cli
 from basis.core.checkpoint import save_prior
-from basis.core.errors import UsageError, unknown
+from basis.core.errors import UsageError
 from basis.core.format import FORMATS
 
 
@@ -24,17 +23,13 @@ def convert(
     sigma: Annotated[float | None, typer.Option("--sigma", help="Noise level of a single checkpoint of Glow.")] = None,
 ) -> None:
     """Turn a checkpoint of another program into a prior folder: weights as safetensors, and a card."""
-    reader = FORMATS.get(kind)
     given = cli.settings(None, None, setting)
     if sigma is not None:
         given["sigma"] = sigma
-    known = list(inspect.signature(reader).parameters)
-    for name in given:
-        if name not in known:
-            raise unknown(f"setting of format '{kind}':", name, known or ["none"])
+    reader = FORMATS.make(kind, given)
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
         raise UsageError(f"{dest} is there already", fix="choose a new folder")
-    foreign = reader(**given).read(checkpoint)
+    foreign = reader.read(checkpoint)
     card = {**foreign.card, "command": f"basis import {kind} {checkpoint} {dest}", "imported_from": str(checkpoint)}
     save_prior(foreign.prior, foreign.arguments, dest, card)
     shape = "×".join(map(str, foreign.prior.shape))

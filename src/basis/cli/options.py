@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from basis.core.learned import load_separator
 from basis.core.prior import Prior
 from basis.core.sampler import State
 from basis.core.separator import SEPARATORS, Run, Separator
+from basis.core.settings import from_text
 from basis.core.windowed import Windowed
 from basis.mixings.weighted_sum import WeightedSum
 from basis.presets import PRESETS, resolve
@@ -148,7 +147,7 @@ def hashes(names: str) -> dict[str, str | None]:
 
 
 def settings(steps: int | None, levels: int | None, others: list[str] | None) -> dict:
-    """Return the method's settings that were given; values are JSON, or text where they are not."""
+    """Return the method's settings that were given, as `basis.core.settings.from_text` reads them."""
     given: dict[str, object] = {
         name: value for name, value in (("steps", steps), ("levels", levels)) if value is not None
     }
@@ -158,10 +157,7 @@ def settings(steps: int | None, levels: int | None, others: list[str] | None) ->
             raise UsageError(f"expected NAME=VALUE, got --set {entry}", fix="for instance --set temperature=0")
         if name in OWN:
             raise UsageError(f"{name} is not a setting of the method", fix=f"give --{name.replace('_', '-')} {value}")
-        try:
-            given[name] = json.loads(value)
-        except json.JSONDecodeError:
-            given[name] = math.inf if value == "inf" else value
+        given[name] = from_text(value)
     return given
 
 

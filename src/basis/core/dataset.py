@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.registry import Registry
+from basis.core.settings import Typed, from_text, kinds
 
 SPLITS = ("train", "validation", "test")
 
 
-class Dataset(ABC):
+class Dataset(Typed, ABC):
     """A labelled set of images in three disjoint splits.
 
     "validation" is the part of the published training images that is held out for tuning; "test" is for final figures.
@@ -118,17 +119,10 @@ def open_dataset(spec: str, root: str | Path | None = None) -> Dataset:
         elif not equals or key not in known:
             raise unknown(f"setting of data set '{name}':", key, known or ["none"])
         else:
-            settings[key] = _value(value)
+            settings[key] = from_text(value, kinds(cls).get(key, Any))
     data = cls(root, **settings)
     data.spec = spec
     return data
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def missing(name: str, folder: Path | None, needed: str) -> DataError:

@@ -8,6 +8,7 @@ from typing import Any
 
 from basis.core.prior import Prior
 from basis.core.registry import Registry
+from basis.core.settings import Typed
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Foreign:
     card: dict = field(default_factory=dict)
 
 
-class Format(ABC):
+class Format(Typed, ABC):
     """A checkpoint format of another program; constructor arguments say what a checkpoint does not.
 
     Example:

@@ -16,6 +16,7 @@ from basis.core.checkpoint import load_tensors, open_weights, save_module
 from basis.core.errors import DataError, UsageError
 from basis.core.noise import Noise
 from basis.core.separator import SEPARATORS, Problem, Separator, Stream, choose
+from basis.core.settings import Count, Whole
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Learned(nn.Module, Separator):
 
     learned: Tensor
 
-    def __init__(self, shape: Sequence[int], kinds: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[Count], kinds: Sequence[Whole]) -> None:
         super().__init__()
         if sorted(set(kinds)) != list(range(len(set(kinds)))) or not kinds:
             raise UsageError(

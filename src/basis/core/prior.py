@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
 from basis.core.errors import UsageError
+from basis.core.settings import Typed
 
 CPU_PART = 2**17  # numbers in the examples whose graph is held at a time
 SMALLER = "end what else uses the device, compute in bf16 (Accelerated, --precision bf16), or on the CPU"
 
 
-class Prior(nn.Module, ABC):
+class Prior(Typed, nn.Module, ABC):
     """A distribution p over examples, known through the score of its noisy versions.
 
     ``p_σ`` is the distribution of ``x + σ ε`` with ``x ~ p`` and ``ε ~ N(0, I)`` (Jayaram & Thickstun 2020,

@@ -8,10 +8,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from typing import Any
 
 from basis.core.errors import UsageError, unknown
+from basis.core.settings import check, check_names
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,18 @@ class Registry:
         if not found:
             raise UsageError(f"{module.__file__} defines no {self.base.__name__}", fix="derive its class from it")
         return found[0]
+
+    def make(self, name: str, settings: Mapping) -> Any:
+        """Return the choice of that name made with settings.
+
+        Raises:
+            UsageError: no such choice, a setting that it does not have or that is not what it takes, or one that it
+                needs and that is not given.
+        """
+        cls, owner = self.get(name), f"{self.kind} '{name}'"
+        check_names(cls, settings, owner)
+        check(cls, settings, owner)
+        return cls(**settings)
 
     def name_of(self, cls: type) -> str:
         """Return the name under which the class is found: the inverse of `get`."""

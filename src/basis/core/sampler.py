@@ -17,6 +17,7 @@ from basis.core.errors import DivergenceError, UsageError
 from basis.core.prior import Prior
 from basis.core.registry import Registry
 from basis.core.schedule import nearest
+from basis.core.settings import Count, Typed
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class State:
     steps: int
 
 
-class Sampler(ABC):
+class Sampler(Typed, ABC):
     """Draws from a target distribution, given by its score, along a schedule of noise levels.
 
     Args:
@@ -58,13 +59,11 @@ class Sampler(ABC):
         [0.5, 0.4000000059604645]
     """
 
-    def __init__(self, sigmas: Tensor, repeats: int = 1) -> None:
+    def __init__(self, sigmas: Tensor, repeats: Count = 1) -> None:
         self.sigmas, self.repeats = sigmas.tolist(), repeats
         falling = all(above > below for above, below in pairwise([math.inf, *self.sigmas, 0.0]))
         if not self.sigmas or not falling:
             raise UsageError(f"expected decreasing positive noise levels, got {self.sigmas}")
-        if not isinstance(repeats, int) or repeats < 1:
-            raise UsageError(f"expected a whole number of steps at each level, at least 1, got {repeats}")
 
     def on(self, levels: Sequence[float] | None) -> Self:
         """Return this sampler with each noise level replaced by the nearest of ``levels``; itself if that is None."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 
 from basis.core.arrays import plain_torch
-from basis.core.errors import UsageError, unknown
+from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes
 from basis.core.noise import Noise
 from basis.core.prior import Product
 from basis.core.registry import Registry
 from basis.core.sampler import State
+from basis.core.settings import Typed
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Separation:
 Stream = Generator[State, None, Separation]
 
 
-class Separator(ABC):
+class Separator(Typed, ABC):
     """A way to separate; constructor arguments are its configuration, and nothing is kept between calls.
 
     Example:
@@ -112,21 +112,12 @@ SEPARATORS = Registry("method", "basis.separators", Separator)
 
 
 def choose(method: str | Separator, settings: dict) -> Separator:
-    """Return the separator of a name with settings; raises `UsageError` for those that it does not know."""
+    """Return the separator of a name with settings, as `Registry.make`; a separator is returned as it is."""
     if isinstance(method, Separator):
         if settings:
             raise UsageError(f"settings {sorted(settings)} go with a method's name, not with a separator")
         return method
-    cls = SEPARATORS.get(str(method))
-    parameters = inspect.signature(cls).parameters.values()
-    known = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
-    for name in settings:
-        if name not in known and len(known) == len(parameters):
-            raise unknown(f"setting of method '{method}':", name, known or ["none"])
-    try:
-        return cls(**settings)
-    except TypeError as error:
-        raise UsageError(f"settings {settings} do not suit method '{method}' ({error})", fix="give numbers") from error
+    return SEPARATORS.make(str(method), settings)
 
 
 class Run(Iterator[State]):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from basis.core.dataset import Dataset
-from basis.core.errors import DataError, UsageError
+from basis.core.errors import DataError
+from basis.core.settings import Count
 from basis.datasets._pictures import cached, check_size, halves, middle, square
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
@@ -55,13 +56,11 @@ class Folder(Dataset):
         size: int = 64,
         short: int | None = None,
         channels: int = 3,
-        crops: int = 1,
+        crops: Count = 1,
     ) -> None:
         super().__init__(root)
         short = size if short is None else short
         check_size(size, short, channels)
-        if not isinstance(crops, int) or crops < 1:
-            raise UsageError(f"expected a whole number of crops of at least 1, got {crops}")
         self.path, self.size, self.short, self.channels, self.crops = str(path), size, short, channels, crops
 
     @property

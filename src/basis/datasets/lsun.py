@@ -13,6 +13,7 @@ from torch import Tensor
 
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError, UsageError
+from basis.core.settings import Count
 from basis.datasets._pictures import cached, check_size, halves, middle, square
 
 HELD_OUT = 1_000  # last images of a published training set
@@ -50,13 +51,11 @@ class LSUN(Dataset):
         category: str = "church_outdoor",
         size: int = 64,
         short: int | None = None,
-        most: int | None = None,
+        most: Count | None = None,
     ) -> None:
         super().__init__(root)
         short = size if short is None else short
         check_size(size, short)
-        if most is not None and not (isinstance(most, int) and most >= 1):
-            raise UsageError(f"expected a whole number of images of at least 1, got most {most}")
         self.categories, self.size, self.short, self.most = category.split("+"), size, short, most
         self.groups = halves(len(self.categories))
 

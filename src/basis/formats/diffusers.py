@@ -12,6 +12,7 @@ from typing import Any
 
 from basis.core.errors import BasisError, DataError, UsageError
 from basis.core.format import Foreign, Format
+from basis.core.settings import Whole
 from basis.priors.diffusion import Diffusion, diffusers, unet_settings
 
 HUB, INDEX, CONFIG, SCHEDULER = "hub:", "model_index.json", "config.json", "scheduler_config.json"
@@ -54,7 +55,7 @@ class Diffusers(Format):
         (1, 8, 8)
     """
 
-    def __init__(self, label: int | None = None, scheduler: dict | None = None) -> None:
+    def __init__(self, label: Whole | None = None, scheduler: dict | None = None) -> None:
         self.label, self.scheduler = label, scheduler
 
     def accepts(self, source: object) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from basis.core.errors import DataError, UsageError
 from basis.core.format import Foreign, Format
+from basis.core.settings import Count, NonNegative
 from basis.formats._bundle import Bundle
 from basis.networks.glow import GlowNetwork
 from basis.priors.glow import Glow
@@ -43,8 +44,8 @@ class GlowCheckpoint(Format):
 
     def __init__(
         self,
-        sigma: float | Sequence[float] | None = None,
-        size: int | None = None,
+        sigma: NonNegative | Sequence[NonNegative] | None = None,
+        size: Count | None = None,
         scope: str | None = None,
         learned_top: bool = True,
     ) -> None:
@@ -103,7 +104,7 @@ def _in_folder(folder: Path) -> Path | None:
     return there[0].with_name(there[0].name.removesuffix(INDEX)) if there else None
 
 
-def _levels(prefixes: list[Path], sigma: float | Sequence[float] | None) -> list[float]:
+def _levels(prefixes: list[Path], sigma: NonNegative | Sequence[NonNegative] | None) -> list[float]:
     """Return the noise level of each checkpoint."""
     names = [prefix.parent.name for prefix in prefixes]
     if sigma is not None:
@@ -142,7 +143,7 @@ def _variables(prefix: Path, scope: str | None) -> dict[str, np.ndarray]:
     return found
 
 
-def _arguments(prefix: Path, variables: dict[str, np.ndarray], size: int | None, learned_top: bool) -> dict:
+def _arguments(prefix: Path, variables: dict[str, np.ndarray], size: Count | None, learned_top: bool) -> dict:
     """Return the arguments of `Glow` that follow from names and shapes."""
     steps = [tuple(map(int, m.groups())) for name in variables if (m := re.match(r"(\d+)/(\d+)/", name))]
     try:

@@ -12,6 +12,7 @@ from torch import Tensor
 from basis.core.errors import DataError, UsageError
 from basis.core.format import Foreign, Format
 from basis.core.schedule import geometric
+from basis.core.settings import Count, Positive
 from basis.priors.ncsn import NCSN
 
 PARALLEL = "module."  # DataParallel's prefix
@@ -38,7 +39,7 @@ class NCSNCheckpoint(Format):
         4
     """
 
-    def __init__(self, size: int | None = None, sigmas: Sequence[float] | None = None, ema: bool = True) -> None:
+    def __init__(self, size: Count | None = None, sigmas: Sequence[Positive] | None = None, ema: bool = True) -> None:
         self.size, self.sigmas, self.ema = size, sigmas, ema
 
     def accepts(self, source: object) -> bool:

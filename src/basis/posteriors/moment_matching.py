@@ -9,6 +9,7 @@ from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.posterior import Posterior
 from basis.core.prior import Prior, per_example
+from basis.core.settings import Count
 
 CONVERGED = 1e-12  # squared residual of the linear solve, relative to its start: rounding error in float32
 
@@ -47,14 +48,12 @@ class MomentMatching(Posterior):
     """
 
     def __init__(
-        self, prior: Prior, mixing: Mixing, mixture: Tensor, noise: float | Tensor = 0.0, iterations: int = 3
+        self, prior: Prior, mixing: Mixing, mixture: Tensor, noise: float | Tensor = 0.0, iterations: Count = 3
     ) -> None:
         super().__init__(prior, mixing, mixture)
         self.noise, self.iterations = torch.as_tensor(noise, dtype=mixture.dtype, device=mixture.device), iterations
         if not ((self.noise >= 0) & self.noise.isfinite()).all():
             raise UsageError(f"the mixture's noise must be a standard deviation of at least 0, got {noise}")
-        if not isinstance(iterations, int) or iterations < 1:
-            raise UsageError(f"expected a whole number of iterations, at least 1, got {iterations}")
         a, b = (10 * torch.randn(1, *prior.shape, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
         a, b = a.to(mixture), b.to(mixture)
         if not torch.allclose(mixing(3 * a - b), 3 * mixing(a) - mixing(b), rtol=1e-3, atol=1e-3):

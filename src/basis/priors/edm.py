@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from basis.core.errors import UsageError
 from basis.core.prior import Prior, per_example
+from basis.core.settings import Count, Finite, Positive, Whole
 from basis.networks.by_level import ByLevel
 from basis.networks.unet import UNet
 
@@ -51,18 +52,18 @@ class EDM(Prior):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        mean: float,
-        std: float,
-        widths: Sequence[int],
-        blocks: Sequence[int],
+        shape: Sequence[Count],
+        mean: Finite,
+        std: Positive,
+        widths: Sequence[Count],
+        blocks: Sequence[Count],
         attention: Sequence[bool],
-        patch: int = 2,
+        patch: Count = 2,
         borders: Sequence[float] = (),
-        colours: float | None = None,
-        known: Sequence[Sequence[float]] = (),
-        classes: int = 0,
-        reads: Sequence[int] = (),
+        colours: Positive | None = None,
+        known: Sequence[Sequence[Finite]] = (),
+        classes: Whole = 0,
+        reads: Sequence[Count] = (),
     ) -> None:
         super().__init__(shape, support=(0.0, 1.0), known="grayscale" if known else None)
         if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):

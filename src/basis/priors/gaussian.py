@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.prior import DensityPrior, per_example
+
+Numbers = Tensor | np.ndarray | Sequence
 
 
 class GaussianMixture(DensityPrior):
@@ -33,7 +38,7 @@ class GaussianMixture(DensityPrior):
     variances: Tensor
     bases: Tensor
 
-    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
+    def __init__(self, weights: Numbers, means: Numbers, covariances: Numbers) -> None:
         weights, means, covariances = (torch.as_tensor(t, dtype=torch.float32) for t in (weights, means, covariances))
         count, size = len(means), means[0].numel()
         if weights.shape != (count,) or covariances.shape != (count, size, size) or not (weights > 0).all():

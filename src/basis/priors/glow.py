@@ -14,6 +14,7 @@ from basis.core.checkpoint import open_weights
 from basis.core.errors import DivergenceError, UsageError
 from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, per_example
+from basis.core.settings import Finite, Whole
 from basis.networks.glow import GlowNetwork
 
 FLOOR = 0.005  # noise level below which a σ-conditional network sees little difference, and what stands for 0
@@ -63,10 +64,10 @@ class Glow(DensityPrior):
         affine: bool = True,
         lu: bool = False,
         learned_top: bool = True,
-        mean: float = 0.5,
+        mean: Finite = 0.5,
         std: float | None = None,
         sigma_max: float = 1.0,
-        embedding: int = 64,
+        embedding: Whole = 64,
     ) -> None:
         self._check(shape, levels, scales, depth, width, std, sigma_max)
         own = None if levels is None else tuple(float(level) for level in levels)

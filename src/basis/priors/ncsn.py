@@ -10,6 +10,7 @@ from torch import Tensor
 from basis.core.errors import UsageError
 from basis.core.prior import Prior, per_example
 from basis.core.schedule import geometric
+from basis.core.settings import Count, Positive
 from basis.networks.refinenet import RefineNet
 
 CPU_BATCH = 32  # images
@@ -41,7 +42,7 @@ class NCSN(Prior):
     """
 
     def __init__(
-        self, shape: Sequence[int], width: int, sigmas: Sequence[float] | None = None, version: int = 1
+        self, shape: Sequence[Count], width: Count, sigmas: Sequence[Positive] | None = None, version: int = 1
     ) -> None:
         levels = geometric().tolist() if sigmas is None else list(sigmas)
         if version not in (1, 2):

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from basis.core.errors import UsageError
 from basis.core.prior import Prior
 from basis.core.sampler import Sampler
 from basis.core.schedule import geometric, matched_step
+from basis.core.settings import Above0, Count, NonNegative, Positive
 
 
 class AnnealedLangevin(Sampler):
@@ -43,23 +43,16 @@ class AnnealedLangevin(Sampler):
     def __init__(
         self,
         sigmas: Tensor | None = None,
-        steps: int = 100,
-        delta: float | None = 2e-5,
-        temperature: float = 1.0,
-        stability: float = 1.0,
+        steps: Count = 100,
+        delta: Positive | None = 2e-5,
+        temperature: NonNegative = 1.0,
+        stability: Above0 = 1.0,
         sequential: bool = False,
     ) -> None:
         sigmas = geometric() if sigmas is None else sigmas
-        if delta is None and steps >= 1:
-            delta = matched_step(sigmas, steps)
-        if delta is None or not (steps >= 1 and 0 < delta < math.inf and 0 <= temperature < math.inf and stability > 0):
-            raise UsageError(
-                f"expected steps >= 1, delta > 0, temperature >= 0 and stability > 0, got steps {steps}, "
-                f"delta {delta}, temperature {temperature}, stability {stability}",
-                fix="the paper's are steps 100, delta 2e-5, temperature 1",
-            )
         super().__init__(sigmas, steps)
-        self.delta, self.temperature, self.stability = delta, temperature, stability
+        self.delta = matched_step(sigmas, steps) if delta is None else delta
+        self.temperature, self.stability = temperature, stability
         self.sequential = sequential
 
     def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from basis.core.errors import UsageError
 from basis.core.prior import Prior
 from basis.core.sampler import Sampler
 from basis.core.schedule import karras
+from basis.core.settings import Whole
 
 
 class PredictorCorrector(Sampler):
@@ -39,7 +40,7 @@ class PredictorCorrector(Sampler):
         [0.625, 0.5]
     """
 
-    def __init__(self, sigmas: Tensor | None = None, corrections: int = 1, snr: float = 0.16) -> None:
+    def __init__(self, sigmas: Tensor | None = None, corrections: Whole = 1, snr: float = 0.16) -> None:
         super().__init__(karras() if sigmas is None else sigmas)
         if not isinstance(corrections, int) or corrections < 0 or not 0 < snr < math.inf:
             raise UsageError(f"expected corrections >= 0 and snr > 0, got corrections {corrections}, snr {snr}")

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from basis.core.errors import UsageError
 from basis.core.learned import Learned, Learning, draw
 from basis.core.mixing import Mixing
 from basis.core.noise import Noise
 from basis.core.sampler import State
 from basis.core.separator import Problem, Stream, separation
+from basis.core.settings import Count, Positive, Whole
 from basis.networks.dcgan import Critic, Generator
 
 BETAS = (0.5, 0.9)  # Adam's, of the GAN; 0.0 and 0.9 in Gulrajani et al. 2017
@@ -58,22 +58,20 @@ class Adversarial(Learned):
         self,
         shape: Sequence[int] = (1, 28, 28),
         kinds: Sequence[int] = (0, 0),
-        width: float = 0.25,
-        latent: int = 100,
-        steps: int = 3_000,
-        batch: int = 64,
-        critic_steps: int = 5,
-        gan_rate: float = 1e-3,
-        restarts: int = 8,
-        search: int = 200,
-        refine: int = 500,
-        learning_rate: float = 0.05,
+        width: Positive = 0.25,
+        latent: Count = 100,
+        steps: Count = 3_000,
+        batch: Count = 64,
+        critic_steps: Count = 5,
+        gan_rate: Positive = 1e-3,
+        restarts: Count = 8,
+        search: Count = 200,
+        refine: Count = 500,
+        learning_rate: Positive = 0.05,
         project: bool = False,
-        seed: int = 0,
+        seed: Whole = 0,
     ) -> None:
         super().__init__(shape, kinds)
-        if min(restarts, search, refine) < 1:
-            raise UsageError(f"expected restarts, search and refine >= 1, got {restarts}, {search} and {refine}")
         self.width, self.latent, self.steps, self.batch, self.critic_steps = width, latent, steps, batch, critic_steps
         self.gan_rate, self.restarts, self.search, self.refine = gan_rate, restarts, search, refine
         self.learning_rate, self.project, self.seed = learning_rate, project, seed

@@ -10,6 +10,7 @@ from basis.core.prior import Bounded
 from basis.core.sampler import State
 from basis.core.schedule import geometric
 from basis.core.separator import Problem, Separator, Stream, separation
+from basis.core.settings import Above0, Count, NonNegative, Positive
 from basis.posteriors.gaussian_likelihood import GaussianLikelihood
 from basis.samplers.annealed_langevin import AnnealedLangevin
 
@@ -53,14 +54,14 @@ class BASIS(Separator):
 
     def __init__(
         self,
-        levels: int = 10,
+        levels: Count = 10,
         sigma_max: float = 1.0,
         sigma_min: float = 0.01,
-        steps: int = 100,
-        delta: float = 2e-5,
-        temperature: float = 1.0,
-        ratio: float = 1.0,
-        stability: float = 1.0,
+        steps: Count = 100,
+        delta: Positive = 2e-5,
+        temperature: NonNegative = 1.0,
+        ratio: Positive = 1.0,
+        stability: Above0 = 1.0,
         sequential: bool = False,
         bounded: bool = False,
         denoise: bool = True,

@@ -15,6 +15,7 @@ from basis.core.noise import Noise
 from basis.core.prior import Product
 from basis.core.sampler import State
 from basis.core.separator import Problem, Separation, Separator, Stream, choose
+from basis.core.settings import Count, NonNegative
 from basis.separators._ranking import RANKS, check_density, likelihood, natural
 
 Rank = Callable[[Product, Tensor, float | None], Tensor]
@@ -63,17 +64,13 @@ class BestOf(Separator):
     def __init__(
         self,
         inner: str | Separator = "basis",
-        most: int | None = None,
-        sigma: float | None = None,
+        most: Count | None = None,
+        sigma: NonNegative | None = None,
         rank: str | Rank | None = None,
         mean: bool = False,
-        same: float = SAME,
+        same: NonNegative = SAME,
         **settings,
     ) -> None:
-        if not same >= 0:
-            raise UsageError(f"same must be at least 0, got {same}")
-        if most is not None and not (isinstance(most, int) and most >= 1):
-            raise UsageError(f"most must be a whole number of samples of at least 1, got {most}")
         self.inner, self.most, self.sigma = choose(inner, settings), most, sigma
         if isinstance(rank, str) and rank not in RANKS:
             raise unknown("rank", rank, RANKS)

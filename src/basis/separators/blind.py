@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from basis.core.errors import UsageError
 from basis.core.noise import Noise
 from basis.core.sampler import State
 from basis.core.separator import Problem, Separator, Stream, separation
+from basis.core.settings import Count
 from basis.separators._factors import clusters, factorise
 from basis.separators._masks import shares
 from basis.separators._weights import positive
@@ -42,9 +42,7 @@ class Blind(Separator):
         True
     """
 
-    def __init__(self, components: int = 16, iterations: int = 200) -> None:
-        if components < 1 or iterations < 1:
-            raise UsageError(f"expected components and iterations >= 1, got {components} and {iterations}")
+    def __init__(self, components: Count = 16, iterations: Count = 200) -> None:
         self.components, self.iterations = components, iterations
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:

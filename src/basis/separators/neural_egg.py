@@ -13,6 +13,7 @@ from basis.core.learned import Learned, Learning, pixels
 from basis.core.noise import Noise
 from basis.core.sampler import State
 from basis.core.separator import Problem, Stream, separation
+from basis.core.settings import Count, Positive, Whole
 from basis.networks.masker import Masker
 from basis.separators._weights import check
 
@@ -64,14 +65,14 @@ class NeuralEgg(Learned):
         kinds: Sequence[int] = (0, 1),
         alphas: Sequence[float] | None = None,
         supervised: bool = False,
-        width: float = 1.0,
-        images: int = 5_000,
-        rounds: int = 10,
-        epochs: int = 25,
-        batch: int = 32,
-        learning_rate: float = 1e-3,
+        width: Positive = 1.0,
+        images: Count = 5_000,
+        rounds: Count = 10,
+        epochs: Count = 25,
+        batch: Count = 32,
+        learning_rate: Positive = 1e-3,
         project: bool = False,
-        seed: int = 0,
+        seed: Whole = 0,
     ) -> None:
         super().__init__(shape, kinds)
         if self.kinds != (0, 1):

@@ -12,6 +12,7 @@ from basis.core.learned import Learned, Learning, pixels
 from basis.core.noise import Noise
 from basis.core.sampler import State
 from basis.core.separator import Problem, Stream, separation
+from basis.core.settings import Count, Whole
 from basis.separators._factors import activations, clusters, factorise
 from basis.separators._masks import shares
 from basis.separators._weights import positive
@@ -55,11 +56,11 @@ class NMF(Learned):
         self,
         shape: Sequence[int] = (1, 28, 28),
         kinds: Sequence[int] = (0, 0),
-        components: int = 12,
-        iterations: int = 100,
-        sweeps: int = 200,
-        images: int = 10_000,
-        seed: int = 0,
+        components: Count = 12,
+        iterations: Count = 100,
+        sweeps: Count = 200,
+        images: Count = 10_000,
+        seed: Whole = 0,
     ) -> None:
         super().__init__(shape, kinds)
         self.components, self.iterations, self.sweeps, self.images = components, iterations, sweeps, images

@@ -18,6 +18,7 @@ from basis.core.prior import Prior
 from basis.core.sampler import SAMPLERS, Sampler, State
 from basis.core.schedule import karras
 from basis.core.separator import Problem, Separator, Stream, separation
+from basis.core.settings import Count, Share, check
 from basis.posteriors.moment_matching import MomentMatching
 
 # What separates best, where it is not the sampler's own default. (Dirac's steep score needs old noise.)
@@ -64,14 +65,14 @@ class Sample(Separator):
         self,
         posterior: str | Callable[[Prior, Mixing, Tensor], Posterior] = "projection",
         sampler: str | Sampler = "ancestral",
-        steps: int = 100,
+        steps: Count = 100,
         sigma_max: float = 3.0,
         sigma_min: float = 0.01,
         rho: float = 7.0,
-        repeats: int = 1,
+        repeats: Count = 1,
         denoise: bool = False,
         project: bool | None = None,
-        share: float = 0.0,
+        share: Share = 0.0,
         **settings,
     ) -> None:
         target = POSTERIORS.get(posterior) if isinstance(posterior, str) else posterior
@@ -81,10 +82,9 @@ class Sample(Separator):
             if name not in (*theirs, *own):
                 known = {*names(Sample, ()), *theirs, *own}
                 raise unknown(f"setting of method 'sample' with {posterior} and {sampler}:", name, known)
-        if not 0 <= share <= 1:
-            raise UsageError(f"expected a share from 0 to 1, got {share}")
         self.posterior, self.denoise, self.share = target, denoise, share
         self.settings = {name: value for name, value in settings.items() if name in theirs}
+        check(target, self.settings, f"posterior {posterior}")
         self.project = not self.settings.get("noise") if project is None else project
         if isinstance(sampler, Sampler):
             self.sampler = sampler

@@ -8,12 +8,13 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor
 
-from basis.core.errors import UsageError, unknown
+from basis.core.errors import unknown
 from basis.core.modes import SAME, Modes, find_modes, interchangeable, like
 from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, Product
 from basis.core.sampler import State
 from basis.core.separator import Problem, Separation, Separator, Stream
+from basis.core.settings import Count, NonNegative, Positive, Whole
 from basis.separators._pruning import Pruning
 from basis.separators._ranking import EVALUATIONS, RANKS, check_density
 from basis.separators.sample import Sample
@@ -66,34 +67,26 @@ class Search(Separator):
 
     def __init__(
         self,
-        candidates: int = 8,
-        batch: int = 2,
-        agree: int = 2,
-        rounds: int = 0,
-        offspring: int = 2,
+        candidates: Count = 8,
+        batch: Count = 2,
+        agree: Count = 2,
+        rounds: Whole = 0,
+        offspring: Count = 2,
         refine_sigma: float = 0.6,
-        refine_steps: int = 20,
+        refine_steps: Count = 20,
         prune: float = 1.0,
         prune_sigma: float = 0.35,
         rank: str | None = None,
-        same: float = SAME,
-        temperature: float = 4.0,
+        same: NonNegative = SAME,
+        temperature: Positive = 4.0,
         mean: bool = True,
-        steps: int = 90,
+        steps: Count = 90,
         sigma_max: float = 1.0,
         sigma_min: float = 0.01,
         rho: float = 2.0,
         share: float = 0.9,
         **settings,
     ) -> None:
-        whole = {"candidates": candidates, "batch": batch, "agree": agree, "offspring": offspring}
-        for name, value in whole.items():
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} must be a whole number of at least 1, got {value}")
-        if not isinstance(rounds, int) or rounds < 0 or not same >= 0 or not temperature > 0:
-            raise UsageError(
-                f"expected rounds >= 0, same >= 0 and temperature > 0, got {rounds}, {same} and {temperature}"
-            )
         if rank is not None and rank not in RANKS:
             raise unknown("rank", str(rank), RANKS)
         if settings.get("posterior", "projection") == "projection":

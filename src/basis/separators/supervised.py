@@ -13,6 +13,7 @@ from basis.core.learned import Learned, Learning, draw
 from basis.core.noise import Noise
 from basis.core.sampler import State
 from basis.core.separator import Problem, Stream, separation
+from basis.core.settings import Count, Finite, Positive, Whole
 from basis.networks.magnitude import hold_weights, release_weights, renew_weights
 from basis.networks.unet import UNet
 from basis.separators._weights import check
@@ -53,14 +54,14 @@ class Supervised(Learned):
         self,
         shape: Sequence[int] = (1, 28, 28),
         kinds: Sequence[int] = (0, 0),
-        alphas: Sequence[float] | None = None,
-        widths: Sequence[int] = (32, 64, 128),
-        blocks: Sequence[int] | None = None,
+        alphas: Sequence[Finite] | None = None,
+        widths: Sequence[Count] = (32, 64, 128),
+        blocks: Sequence[Count] | None = None,
         attention: Sequence[bool] | None = None,
-        steps: int = 3_000,
-        batch: int = 64,
-        learning_rate: float = 1e-3,
-        seed: int = 0,
+        steps: Count = 3_000,
+        batch: Count = 64,
+        learning_rate: Positive = 1e-3,
+        seed: Whole = 0,
     ) -> None:
         super().__init__(shape, kinds)
         self.alphas = tuple(alphas or [1.0] * len(self.kinds))

@@ -56,7 +56,7 @@ def assemble(recipe: Recipe, out: str | Path) -> Path:
     """Write the prior of all levels from those of the single ones; its card has each one's held-out loss."""
     parts = sorted(stages(recipe, out), key=lambda stage: -stage.sigma)
     arguments = {**recipe.arguments, "levels": [stage.sigma for stage in parts]}
-    whole = PRIORS.get(recipe.prior)(**arguments)
+    whole = PRIORS.make(recipe.prior, arguments)
     weights = {}
     for i, stage in enumerate(parts):
         for key, value in load_prior(stage.out).state_dict().items():

@@ -170,7 +170,7 @@ def _with_levels(recipe: Recipe, images: Tensor) -> Recipe:
 def _prior(recipe: Recipe, shape: tuple[int, ...]) -> Prior:
     """Return the new prior, after checking that the recipe's arguments fit."""
     try:
-        prior = PRIORS.get(recipe.prior)(**recipe.arguments)
+        prior = PRIORS.make(recipe.prior, recipe.arguments)
     except (TypeError, KeyError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
