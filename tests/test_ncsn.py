@@ -210,7 +210,10 @@ def test_a_file_that_is_no_checkpoint(convert, tmp_path, content):
         (("ncsm", "no.pth", "prior"), "unknown format 'ncsm'"),
         (("ncsn", "no.pth", "prior", "--set", "sise=3"), "did you mean size"),
         (("ncsn", "{c}", "prior", "--set", "sigmas=[1.0, 0.1]"), "has 10 levels"),
-        (("ncsn", "{c}", "prior", "--set", "size=big"), "expected the side of the images"),
+        (
+            ("ncsn", "{c}", "prior", "--set", "size=big"),
+            "'size' of format 'ncsn' takes a whole number",
+        ),
         (("ncsn", "{c}", "."), "is there already"),
     ],
 )

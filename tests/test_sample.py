@@ -109,7 +109,7 @@ REFUSED = {
     "range": ({"eta": -1}, "expected eta >= 0"),
     "noise": ({"noise": -1}, "standard deviation of at least 0"),
     "text": ({"noise": "much"}, "'noise' of posterior projection takes a number or a Tensor, got 'much'"),
-    "steps": ({"steps": 0}, "'steps' of Sample takes a whole number"),
+    "steps": ({"steps": 0}, "'steps' of method 'sample' takes a whole number"),
 }
 
 

@@ -278,15 +278,15 @@ def test_what_is_kept_is_the_best_of_what_there_was(edm, images, sampler):
 
 
 BAD = {
-    "candidates": ({"candidates": 0}, r"'candidates' of Search takes a whole number \(at least 1\), got 0"),
-    "agree": ({"agree": 1.5}, "'agree' of Search takes a whole number"),
-    "rounds": ({"rounds": -1}, r"'rounds' of Search takes a whole number \(at least 0\), got -1"),
-    "temperature": ({"temperature": 0}, "'temperature' of Search takes a number"),
+    "candidates": ({"candidates": 0}, r"'candidates' of method 'search' takes a whole number \(at least 1\), got 0"),
+    "agree": ({"agree": 1.5}, "'agree' of method 'search' takes a whole number"),
+    "rounds": ({"rounds": -1}, r"'rounds' of method 'search' takes a whole number \(at least 0\), got -1"),
+    "temperature": ({"temperature": 0}, "'temperature' of method 'search' takes a number"),
     "prune": ({"prune": 0.0}, "0 < prune <= 1"),
     "prune_sigma": ({"prune_sigma": 0.0}, "prune_sigma > 0"),
     "rank": ({"rank": "flows"}, "unknown rank 'flows'.*did you mean flow"),
     "setting": ({"et": 1.0}, "unknown setting of method 'sample'.*'et'"),
-    "share": ({"share": 1.5}, "'share' of Sample takes a number"),
+    "share": ({"share": 1.5}, "'share' of method 'search' takes a number"),
     "density": ({"rank": "likelihood", "steps": 2}, "a prior of kind EDM does not give"),
 }
 

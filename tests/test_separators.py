@@ -248,7 +248,7 @@ BAD = {
     "part of a step": ({"steps": 2.5}, basis.UsageError, "takes a whole number"),
     "levels": ({"levels": 0}, basis.UsageError, "'levels' of method 'basis' takes"),
     "grey": ({"mixing": basis.Grayscale()}, basis.UsageError, "expected images of 3 channels"),
-    "ratio": ({"ratio": 0.0}, basis.UsageError, "ratio γ / σ must be positive"),
+    "ratio": ({"ratio": 0.0}, basis.UsageError, "'ratio' of method 'basis' takes a number"),
 }
 
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import math
+import operator
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
@@ -29,12 +30,7 @@ SHOWN = 60  # characters of a wrong value in a message
 WORDS = {"true": True, "false": False, "null": None, "none": None, "inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", types.NoneType: "none"}
 LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-HOLDS: dict[str, Callable] = {
-    "gt": lambda value, limit: value > limit,
-    "ge": lambda value, limit: value >= limit,
-    "lt": lambda value, limit: value < limit,
-    "le": lambda value, limit: value <= limit,
-}
+HOLDS = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
 
 
 class Typed:

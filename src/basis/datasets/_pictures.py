@@ -50,10 +50,9 @@ def middle(picture: np.ndarray, size: int) -> np.ndarray:
     return picture[:, edge : edge + size, edge : edge + size]
 
 
-def check_size(size: object, short: object, channels: object = 3) -> None:
+def check_size(size: int, short: int, channels: int = 3) -> None:
     """Raise `UsageError` for sizes that are not whole pixels in order, or another number of channels than 1 or 3."""
-    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (size, short))
-    if not (whole and 1 <= size <= short <= LARGEST and channels in (1, 3)):  # type: ignore[operator]
+    if not (1 <= size <= short <= LARGEST and channels in (1, 3)):
         raise UsageError(
             f"expected whole 1 <= size <= short <= {LARGEST:,} pixels and 1 or 3 channels, got size {size}, "
             f"short {short} and channels {channels}",

@@ -14,7 +14,7 @@ from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, Product
 from basis.core.sampler import State
 from basis.core.separator import Problem, Separation, Separator, Stream
-from basis.core.settings import Count, NonNegative, Positive, Whole
+from basis.core.settings import Count, NonNegative, Positive, Share, Whole
 from basis.separators._pruning import Pruning
 from basis.separators._ranking import EVALUATIONS, RANKS, check_density
 from basis.separators.sample import Sample
@@ -84,7 +84,7 @@ class Search(Separator):
         sigma_max: float = 1.0,
         sigma_min: float = 0.01,
         rho: float = 2.0,
-        share: float = 0.9,
+        share: Share = 0.9,
         **settings,
     ) -> None:
         if rank is not None and rank not in RANKS:
