@@ -88,7 +88,7 @@ def test_what_fit_refuses(cli, tmp_path, folder, array, prior, monkeypatch):
     fails(cli("fit", "nmf", *FEW, "--task", "splitt"), 2, "unknown task 'splitt'")
     fails(cli("fit", "nmf", *FEW, "--weights", "1,2"), 2, "unknown setting of method 'nmf': 'alphas'")
     fails(cli("fit", "neural_egg", "--data", "digits"), 2, "got kinds [0, 0]", "--task split")
-    fails(cli("fit", "supervised", "--data", "digits", "--set", "steps=0"), 2, "'supervised' took no step")
+    fails(cli("fit", "supervised", "--data", "digits", "--set", "steps=0"), 2, "'steps' of method 'supervised' takes")
     fails(cli("separate", array, "--prior", prior, "--method", "nmf"), 2, "'nmf' has to learn", "basis fit nmf")
     fails(cli("separate", array, "--prior", prior, "--method", tmp_path), 2, "has no model.safetensors")
     fails(cli("separate", array, "--prior", prior, "--method", prior), 1, "does not hold a separator", "basis fit")

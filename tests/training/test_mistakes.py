@@ -112,9 +112,9 @@ BAD = {
         ("[noise]", "classes = 10\nborders = [0.3]\n[noise]"),
         "classes = 10 wants one network, got borders [0.3]",
     ),
-    "argument": (("widths", "width"), "do not suit prior 'edm'", "width"),
-    "no std": (("std = 0.3754\n", ""), "do not suit prior 'edm'", "std"),
-    "no network": (('"edm"', '"gaussian"'), "do not suit prior 'gaussian'"),
+    "argument": (("widths", "width"), "unknown setting of kind of prior 'edm'", "'width'"),
+    "no std": (("std = 0.3754\n", ""), "kind of prior 'edm' needs settings", "std"),
+    "no network": (('"edm"', '"gaussian"'), "unknown setting of kind of prior 'gaussian'"),
     "size": (("[1, 8, 8]", "[1, 16, 16]"), "shape (1, 16, 16)", "'digits' (1, 8, 8)", "set shape to [1, 8, 8]"),
 }
 

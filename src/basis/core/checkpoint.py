@@ -96,7 +96,7 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
         raise UsageError(f"expected the name, folder or file of a prior, got {source!r}", fix="see basis.load_prior")
     path, config = open_weights(source, sha256)
     try:
-        prior = PRIORS.make(config["prior"], config["arguments"])
+        prior = PRIORS.get(config["prior"])(**config["arguments"])
     except UsageError:
         raise
     except (ValueError, KeyError, TypeError) as error:

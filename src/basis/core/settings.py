@@ -88,16 +88,15 @@ def check(make: Callable, settings: Mapping[str, object], owner: str) -> None:
             raise UsageError(message, fix=_other(inspect.signature(make).parameters[name].default))
 
 
-def check_names(make: Callable, settings: Iterable[str], owner: str, given: Sequence[str] = ()) -> None:
+def check_names(make: Callable, settings: Iterable[str], owner: str) -> None:
     """Raise `UsageError` for names that ``make`` has no setting for, and for settings that it needs and lacks.
 
     Args:
         make: a class or function.
         settings: names that are given.
         owner: what the settings belong to, for the message.
-        given: parameters that are no settings, because the program gives them.
     """
-    parameters = [p for name, p in inspect.signature(make).parameters.items() if name not in given]
+    parameters = inspect.signature(make).parameters.values()
     named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     known = [p.name for p in named]
     if len(named) == len(parameters):
