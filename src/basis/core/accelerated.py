@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize
 
 from basis.core.errors import BasisError, UsageError, unknown
 from basis.core.prior import Prior
+
+LAYERS = (_ConvNd, nn.Linear, nn.Bilinear, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention)
 
 
 class Accelerated(Prior):
     """A prior computed faster: in lower precision, compiled, or both. The same prior but for rounding.
 
+    The prior that is given stays as it is: this holds a copy of it, with the weights that it has now.
+
     Args:
         prior: any prior; its density, if it has one, is left behind.
-        precision: "bf16", "fp16" or "no": what convolutions and matrix products are computed in (`torch.autocast`).
-            On CPUs, bf16 is faster where they have instructions for it. "tf32": float32 with the products' factors
-            rounded to TF32, on GPUs that can; as "no" elsewhere.
+        precision: "bf16" or "fp16": the networks' layers (convolutions, linear layers, attention, normalisation) hold
+            their weights and compute in this type, on every device by the same operators; `torch.autocast` has no part
+            in it. Inputs, outputs, the preconditioning by σ, other parameters and buffers are in float32. A network
+            may say itself what it computes in, by a method ``compute_in(dtype)``. On CPUs, bf16 is faster where they
+            have instructions for it. "no": float32. "tf32": float32 with the products' factors rounded to TF32, on
+            GPUs that can; as "no" elsewhere.
         compile: whether to compile the prior's networks with `torch.compile`, which takes a minute at the first call.
             torch keeps what it compiled on disk (TORCHINDUCTOR_CACHE_DIR, by default in the folder for temporary
             files), and later processes find it there. Where a network cannot be compiled, one warning says why, and
@@ -30,7 +42,8 @@ class Accelerated(Prior):
             Nothing elsewhere.
 
     Raises:
-        UsageError: unknown precision; graphs without compiling.
+        UsageError: unknown precision; graphs without compiling; in `score` and `denoise`, a network that does not
+            compute in the precision.
 
     Warns:
         RuntimeWarning: the networks cannot be compiled here, for instance for want of a C++ compiler.
@@ -50,8 +63,11 @@ class Accelerated(Prior):
         if graphs and not compile:
             raise UsageError("CUDA graphs are of compiled networks", fix="give compile=True too")
         super().__init__(prior.shape, prior.support, prior.levels, prior.known)
-        self.prior, self.dtype, self.compiled, self.graphs = prior, kinds[precision], compile, graphs
+        self.precision, self.dtype, self.compiled, self.graphs = precision, kinds[precision], compile, graphs
+        self.prior = copy.deepcopy(prior) if compile or self.dtype else prior
         self.products = "high" if precision == "tf32" else None
+        if self.dtype is not None:
+            _lower(self.prior, self.dtype)
         if compile:
             try:
                 self._compile(**({"mode": "reduce-overhead"} if graphs else {}))
@@ -65,7 +81,7 @@ class Accelerated(Prior):
         return self._run(self.prior.denoise, x, sigma)
 
     def _run(self, call: Callable[[Tensor, float | Tensor], Tensor], x: Tensor, sigma: float | Tensor) -> Tensor:
-        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not None), _products_in(self.products):
+        with _products_in(self.products):
             try:
                 found = call(x, sigma).float()
                 return found.clone() if self.graphs else found  # the next call may write over what a graph returned
@@ -73,10 +89,19 @@ class Accelerated(Prior):
                 raise
             except Exception as error:  # compilers fail in many ways; the prior's own errors come again below
                 if not self.compiled:
+                    self._explain(error)
                     raise
                 self._compile(disable=True)
                 self._give_up(error)
-            return call(x, sigma).float()
+            return self._run(call, x, sigma)
+
+    def _explain(self, error: Exception) -> None:
+        """Raise `UsageError` where the types of a foreign network's tensors do not go together."""
+        if self.dtype is not None and "type" in str(error):
+            raise UsageError(
+                f"a network of this prior does not compute in {self.precision} ({_first_line(error)})",
+                fix='make its tensors of the type of what it is given, or choose precision "no"',
+            ) from error
 
     def _compile(self, **settings) -> None:
         for network in self.prior.children():
@@ -84,9 +109,48 @@ class Accelerated(Prior):
 
     def _give_up(self, error: Exception) -> None:
         self.compiled = False
-        reason = next(iter(str(error).strip().splitlines()), "no reason given")
-        message = f"the network is not compiled, and computes as it is: {type(error).__name__}: {reason}"
+        message = f"the network is not compiled, and computes as it is: {type(error).__name__}: {_first_line(error)}"
         warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _lower(module: nn.Module, dtype: torch.dtype) -> None:
+    """Convert the layers in a module, each of which then casts what it is given to the type of its weights."""
+    if compute_in := getattr(module, "compute_in", None):
+        compute_in(dtype)
+        return
+    if not isinstance(module, LAYERS):
+        for part in module.children():
+            _lower(part, dtype)
+        return
+    if parametrize.is_parametrized(module):
+        _settle(module)
+    module.to(dtype)
+    module.register_forward_pre_hook(partial(_cast, dtype), with_kwargs=True)
+
+
+def _settle(layer: nn.Module) -> None:
+    """Make plain parameters of parametrised ones, in float32 still, so that they are rounded once.
+
+    `parametrize.remove_parametrizations` does the same, but changes the layer's class, which a copy shares.
+    """
+    values = {name: getattr(layer, name).detach() for name in cast(nn.ModuleDict, layer.parametrizations)}
+    layer.__class__ = type(layer).__bases__[0]
+    del layer.parametrizations
+    for name, value in values.items():
+        layer.register_parameter(name, nn.Parameter(value, requires_grad=False))
+
+
+def _cast(dtype: torch.dtype, layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Return a layer's inputs in another type, those that are floating-point numbers."""
+
+    def converted(value: object) -> object:
+        return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    return tuple(map(converted, args)), {name: converted(value) for name, value in kwargs.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "no reason given")
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ def save_prior(
         arguments: keyword arguments of its class that build it, JSON values.
         folder: folder to write.
         card: what a reader should know (data, command, steps, scores); the sha256 of the weights is added.
-        dtype: what weights are rounded to in the file, for instance `torch.bfloat16`, half as large: under autocast to
+        dtype: what weights are rounded to in the file, for instance `torch.bfloat16`, half as large: computing in
             it a network is the same to the bit. Buffers stay, and numbers that stand alone.
 
     Returns:

@@ -43,17 +43,17 @@ class FrozenConv:
         return self
 
     def __call__(self, x: Tensor, e: Tensor | None) -> Tensor:
-        y = F.conv2d(x, self.weight, padding=self.padding)
+        y = F.conv2d(x.to(self.weight), self.weight, padding=self.padding)
         if self.level is None or e is None:
             return y.add_(self.map)
-        shift = F.linear(e, self.level)[:, :, None, None]
+        shift = F.linear(e.to(self.level), self.level)[:, :, None, None]
         return y.add_(self.map + shift) if len(shift) == 1 else y.add_(self.map).add_(shift)
 
 
 class FrozenStep:
-    """A step of flow, see `basis.networks.glow.Step`."""
+    """A step of flow, see `basis.networks.glow.Step`; the network of its coupling computes in a type of its own."""
 
-    def __init__(self, step: Step, size: tuple[int, int]) -> None:
+    def __init__(self, step: Step, size: tuple[int, int], dtype: torch.dtype | None = None) -> None:
         like = step.norm.b
         W, log_scale, b = exact(step.mix.matrix()), exact(step.norm.log_scale), exact(like)
         forward = (log_scale.exp()[:, None] * W).T
@@ -63,20 +63,21 @@ class FrozenStep:
         self.inverse_matrix = torch.linalg.inv_ex(forward)[0].to(like)[:, :, None, None]
         log_det = exact(step.mix.log_S).sum() if step.mix.lu else torch.linalg.slogdet(W)[1]
         self.log_det = size[0] * size[1] * (log_scale.sum() + log_det)
-        self.layers = [FrozenConv(layer, size).to(like) for layer in (step.l_1, step.l_2)]
+        inner = like.to(dtype or like.dtype)
+        self.layers = [FrozenConv(layer, size).to(inner) for layer in (step.l_1, step.l_2)]
         # Shifts first, then scales, so that no strided view is needed; with the 2 of sigmoid(s + 2).
         count = len(step.l_last.b)
         last = FrozenConv(step.l_last, size, torch.arange(count).reshape(-1, 2).T.flatten() if self.affine else None)
         if self.affine:
             last.map[:, count // 2 :] += 2
-        self.last = last.to(like)
+        self.last = last.to(inner)
 
     def couple(self, z1: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the shift and, of an affine coupling, the logit of the scale."""
         h = z1
         for layer in self.layers:
             h = F.relu_(layer(h, e))
-        h = self.last(h, e)
+        h = self.last(h, e).to(z1)
         return h.chunk(2, 1) if self.affine else (h, None)  # type: ignore[return-value]
 
     def forward(self, x: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -103,13 +104,14 @@ class FrozenGlow:
     def __init__(self, network: GlowNetwork) -> None:
         height, width = network.shape[1:]
         like = next(network.parameters())
+        inner = like.to(network.dtype or like.dtype)
         self.steps: list[list[FrozenStep]] = []
         self.splits: list[FrozenConv] = []
         for scale, steps in enumerate(cast("list[nn.ModuleList]", network.steps)):
             size = (height >> scale + 1, width >> scale + 1)
-            self.steps.append([FrozenStep(cast("Step", step), size) for step in steps])
+            self.steps.append([FrozenStep(cast("Step", step), size, inner.dtype) for step in steps])
             if scale < len(network.splits):
-                self.splits.append(FrozenConv(cast("ZeroConv", network.splits[scale]), size).to(like))
+                self.splits.append(FrozenConv(cast("ZeroConv", network.splits[scale]), size).to(inner))
         self.top, self.size = network.top, size
         self.log_det = torch.stack([step.log_det for steps in self.steps for step in steps]).sum().to(like)
 
@@ -144,7 +146,7 @@ class FrozenGlow:
     def _prior(self, scale: int, x: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of a scale's latents, given what stays behind."""
         if scale < len(self.splits):
-            h = self.splits[scale](x, e)
+            h = self.splits[scale](x, e).to(x)
             return h[:, 0::2], h[:, 1::2]
         return (torch.zeros_like(x),) * 2 if self.top is None else self.top(x, e)
 

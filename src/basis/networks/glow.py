@@ -221,7 +221,15 @@ class GlowNetwork(nn.Module):
             if scale < scales - 1:
                 self.splits.append(ZeroConv(channels // 2, channels, embedding))
         self.top = Top(channels, embedding) if learned_top else None
+        self.dtype: torch.dtype | None = None
         self._frozen: tuple[tuple, FrozenGlow] | None = None
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Compute the couplings' convolutions, nearly all of the cost, in another type while the weights are fixed.
+
+        What is inverted and what the log-determinant sums up stays as it is.
+        """
+        self.dtype, self._frozen = dtype, None
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map images to latents.

@@ -42,7 +42,7 @@ def doubled(x: Tensor) -> Tensor:
 
 def unit_pixels(x: Tensor) -> Tensor:
     """Scale the channel vector of each pixel to root-mean-square 1."""
-    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4)
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4).to(x.dtype)  # CUDA's autocast makes it float32
 
 
 def conv(c_in: int, c_out: int, size: int) -> nn.Conv2d:
@@ -61,9 +61,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
         qkv = self.qkv(x).reshape(b, 3, self.heads, c // self.heads, h * w)
-        qkv = qkv * torch.rsqrt(qkv.square().mean(3, keepdim=True) + 1e-4)
+        qkv = qkv * torch.rsqrt(qkv.square().mean(3, keepdim=True) + 1e-4).to(qkv.dtype)
         q, k, v = qkv.unbind(1)
-        similarity = torch.softmax(k.transpose(-1, -2) @ q / math.sqrt(q.shape[-2]), -2)
+        similarity = torch.softmax(k.transpose(-1, -2) @ q / math.sqrt(q.shape[-2]), -2).to(v.dtype)
         y = (v @ similarity).reshape(b, c, h, w)
         return mp_sum(x, self.out(y))
 
