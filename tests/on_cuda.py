@@ -9,17 +9,17 @@ from torch.overrides import TorchFunctionMode
 NAMES = """
     __pow__ __rdiv__ __rpow__ acos asin cdist cosh cosine_similarity cumprod cumsum dist erfinv exp expm1 log log10
     log1p log2 log_softmax logsumexp norm pow prod reciprocal renorm rsqrt sinh softmax softmin square sum tan
-""".split()
+"""
 FUNCTIONAL = """
     binary_cross_entropy_with_logits cosine_embedding_loss cosine_similarity cross_entropy group_norm
     hinge_embedding_loss interpolate kl_div l1_loss layer_norm log_softmax margin_ranking_loss mse_loss
     multi_margin_loss nll_loss normalize pdist poisson_nll_loss smooth_l1_loss soft_margin_loss softmax softmin
     softplus triplet_margin_loss upsample
-""".split()
+"""
 FLOAT32 = {
     getattr(place, name)
     for place, names in ((torch, NAMES), (torch.Tensor, NAMES), (functional, FUNCTIONAL))
-    for name in names
+    for name in names.split()
     if hasattr(place, name)
 } | {torch.linalg.vector_norm, torch.linalg.matrix_norm}
 

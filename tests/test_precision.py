@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from on_cuda import AsOnCuda
 from torch import nn
 
 import basis
@@ -12,6 +11,7 @@ from basis.core.prior import per_example
 from basis.networks.magnitude import hold_weights
 from basis.priors.edm import EDM
 from basis.priors.glow import Glow
+from on_cuda import AsOnCuda
 
 TINY = {"mean": 0.3, "std": 0.25, "widths": [8, 16], "blocks": [1, 1], "attention": [False, True]}
 COLOURS = {"colours": 0.1, "known": [[1 / 3] * 3], "classes": 4, "reads": [8, 16]}
@@ -127,7 +127,7 @@ def test_bundled_priors_in_low_precision(name, precision):
 
 
 def test_a_network_of_ones_own_in_low_precision():
-    """Layers compute in bf16; what the network makes of its noise level itself, in float32, is cast where it arrives."""
+    """Layers compute in bf16; what the network makes of its noise level, in float32, is cast where it arrives."""
 
     class Own(nn.Module):
         def __init__(self):
