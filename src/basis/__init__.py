@@ -5,14 +5,17 @@ draws samples from p(x | m).
 """
 
 from basis.api import separate, stream
+from basis.calibration import calibrate, save_calibration
 from basis.core.accelerated import Accelerated
+from basis.core.assessment import Assessment
 from basis.core.checkpoint import load_prior, save_prior
-from basis.core.errors import BasisError, DataError, DivergenceError, UsageError
+from basis.core.errors import BasisError, DataError, DivergenceError, UnlikelyMixtureWarning, UsageError
 from basis.core.flow import flow_log_prob
 from basis.core.learned import Learned, load_separator, save_separator
 from basis.core.metric import align, reorder
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes, find_modes
+from basis.core.plausibility import Calibration
 from basis.core.posterior import Posterior
 from basis.core.prior import Bounded, DensityPrior, Prior, Product, Rescaled
 from basis.core.sampler import Sampler, State
@@ -52,12 +55,13 @@ from basis.separators.supervised import Supervised
 
 __version__ = "0.1.0"
 __all__ = [
-    "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Average", "BasisError",
-    "BestOf", "Blind", "Bounded", "Clipped", "Counting", "DataError", "DensityPrior", "Dirac", "DivergenceError",
-    "GaussianLikelihood", "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned", "Mixing", "Modes",
-    "MomentMatching", "NeuralEgg", "Posterior", "PredictorCorrector", "Prior", "Product", "Projection", "Rescaled",
-    "Run", "Sample", "Sampler", "Search", "Separation", "Separator", "State", "Supervised", "UnknownWeights",
-    "UsageError", "WeightedSum", "Windowed", "align", "count_sources", "example", "find_modes", "fit_weights",
-    "flow_log_prob", "generate", "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr",
-    "reorder", "save_prior", "save_separator", "separate", "stream",
+    "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Assessment", "Average",
+    "BasisError", "BestOf", "Blind", "Bounded", "Calibration", "Clipped", "Counting", "DataError", "DensityPrior",
+    "Dirac", "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned",
+    "Mixing", "Modes", "MomentMatching", "NeuralEgg", "Posterior", "PredictorCorrector", "Prior", "Product",
+    "Projection", "Rescaled", "Run", "Sample", "Sampler", "Search", "Separation", "Separator", "State", "Supervised",
+    "UnknownWeights", "UnlikelyMixtureWarning", "UsageError", "WeightedSum", "Windowed", "align", "calibrate",
+    "count_sources", "example", "find_modes", "fit_weights", "flow_log_prob", "generate", "geometric", "karras",
+    "likelihoods", "load_prior", "load_separator", "psnr", "reorder", "save_calibration", "save_prior",
+    "save_separator", "separate", "stream",
 ]  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import warnings
 from collections.abc import Generator, Sequence
 
 import numpy as np
@@ -10,7 +12,8 @@ import torch
 from torch import Tensor
 
 from basis.core.arrays import as_tensor, plain_torch
-from basis.core.errors import DataError, UsageError
+from basis.core.assessment import assess as assessed
+from basis.core.errors import DataError, UnlikelyMixtureWarning, UsageError
 from basis.core.mixing import Mixing
 from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
@@ -20,6 +23,11 @@ from basis.core.settings import Count, Whole, takes
 from basis.presets import resolve
 
 LARGEST_K_CHECKED = 8
+UNLIKELY = "the sources found are unlike what this prior knows: it did not make this mixture, or the separation failed"
+UNLIKELY_FIX = (
+    "check light against dark (1 - x), size, scale, weights, noise and number of sources, take another prior, or spend "
+    "more evaluations"
+)
 TOLERANCE = 0.1  # share of the range that a (noisy) mixture may lie outside of it
 
 
@@ -34,6 +42,7 @@ def separate(
     samples: int = 1,
     index: Sequence[int] | None = None,
     batch_size: int | None = None,
+    assess: bool = True,
     **settings,
 ) -> Separation:
     """Separate mixtures into their sources.
@@ -51,10 +60,15 @@ def separate(
         index: number of each mixture in its data set, which with the seed fixes its random stream; 0 to B-1 by
             default.
         batch_size: mixtures at a time; all by default. (The network sees as many images at a time as memory allows.)
+        assess: whether to say what the result is worth, see `Assessment`: three evaluations of the prior for each
+            source beside those of the method, and beside a budget.
         **settings: settings of the method by name, for instance ``steps=50``.
 
     Returns:
         The separation: ``sources`` (B, K, C, H, W) in [0, 1], ``samples`` (B, n, K, C, H, W), ``residual`` (B,).
+
+    Warns:
+        UnlikelyMixtureWarning: no sources of these priors could have made the mixture, by the priors' own measure.
 
     Raises:
         UsageError: an argument is not as described.
@@ -73,7 +87,7 @@ def separate(
     """
     return stream(
         mixture, prior, mixing, method, budget=budget, seed=seed, samples=samples, index=index, batch_size=batch_size,
-        **settings,
+        assess=assess, **settings,
     ).result  # fmt: skip
 
 
@@ -88,6 +102,7 @@ def stream(
     samples: int = 1,
     index: Sequence[int] | None = None,
     batch_size: int | None = None,
+    assess: bool = True,
     **settings,
 ) -> Run:
     """Separate step by step: iterate over the states, then read ``.result``. Arguments are those of `separate`.
@@ -117,7 +132,7 @@ def stream(
             raise UsageError(
                 f"{name} must be a whole number of at least {least}, got {value}", fix=f"pass {name}={least}"
             )
-    return Run(_batches(separator, problem, seed, samples, index, batch_size))
+    return Run(_batches(separator, problem, seed, samples, index, batch_size, assess))
 
 
 @plain_torch()
@@ -176,13 +191,24 @@ def _check_range(mixture: Tensor, prior: Product, mixing: Mixing) -> None:
 
 
 def _batches(
-    separator: Separator, problem: Problem, seed: int, samples: int, index: list[int], size: int
+    separator: Separator, problem: Problem, seed: int, samples: int, index: list[int], size: int, assess: bool
 ) -> Generator[State, None, Separation]:
     parts = []
     for start in range(0, len(index), size):
         part = Problem(problem.mixture[start : start + size], problem.prior, problem.mixing)
         noise = Noise(part.prior.shape, seed, index[start : start + size], samples, part.mixture.device)
         parts.append((yield from separator.stream(part, noise)))
-    if len(parts) == 1:
-        return parts[0]
-    return join(problem, parts)
+    result = parts[0] if len(parts) == 1 else join(problem, parts)
+    if not assess:
+        return result
+    found = assessed(problem, result, size, separator.asks_prior)
+    warn_of(found.doubtful, len(index))
+    return dataclasses.replace(result, assessment=found)
+
+
+def warn_of(unlikely: Sequence[int], count: int) -> None:
+    """Warn of the mixtures with these numbers, if any, of ``count``."""
+    if unlikely:
+        which = ", ".join(map(str, unlikely[:8])) + (", …" if len(unlikely) > 8 else "")
+        message = f"mixture {which} of {count}: {UNLIKELY}. To fix: {UNLIKELY_FIX}"
+        warnings.warn(message, UnlikelyMixtureWarning, stacklevel=3)

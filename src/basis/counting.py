@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from basis.api import separate
+from basis.api import pose, separate, warn_of
 from basis.core.arrays import as_tensor, plain_torch
+from basis.core.assessment import assess
 from basis.core.errors import UsageError
 from basis.core.flow import flow_log_prob
 from basis.core.prior import DensityPrior, Prior
@@ -48,6 +50,15 @@ class Counting:
     def posterior(self) -> Tensor:
         """p(K | m) where every K was as likely beforehand, (B, most)."""
         return torch.softmax(self.evidence, 1)
+
+    @property
+    def unlikely(self) -> Tensor:
+        """Whether no sources of the prior could have made each mixture, (B,): then its count says nothing.
+
+        By the separation into that number, see `Assessment`; False where the prior has no calibration.
+        """
+        told = [part.assessment and part.assessment.doubtful for part in self.separations]
+        return torch.tensor([i in (told[count - 1] or ()) for i, count in enumerate(self.counts.tolist())])
 
 
 @plain_torch()
@@ -86,6 +97,9 @@ def count_sources(
     Raises:
         UsageError: most or sigma out of range; and what `separate` raises.
 
+    Warns:
+        UnlikelyMixtureWarning: no number of sources of this prior could have made the mixture, by its own measure.
+
     Example:
         >>> from basis import GaussianMixture
         >>> levels = GaussianMixture([1, 1], [[[[0.3]]], [[[0.5]]]], [[[1e-6]], [[1e-6]]])
@@ -104,13 +118,17 @@ def count_sources(
         own = s / math.sqrt(count)
         # What is more than K sources can sum to is cut off: the residual says by how much.
         inside = m if prior.support is None else m.clamp(count * prior.support[0], count * prior.support[1])
-        found.append(separate(inside, prior, mixing, method, seed=seed, index=index, **settings))
+        part = separate(inside, prior, mixing, method, seed=seed, index=index, assess=False, **settings)
+        worth = assess(pose(inside, prior, mixing), part, len(mixture))
+        found.append(dataclasses.replace(part, assessment=worth))
         x = found[-1].sources
         logs = _log_prob(prior, x.flatten(0, 1), own).unflatten(0, x.shape[:2]).sum(1).cpu()
         error = (m - mixing(x).cpu()).flatten(1).square().sum(1)
         normal = 0.5 * size * (count * math.log(2 * math.pi * own**2) - math.log(2 * math.pi * s**2))
         evidence.append(math.lgamma(count + 1) + logs + normal - error / (2 * s**2) + size * math.log(scale))
-    return Counting(torch.stack(evidence, 1), tuple(found))
+    counting = Counting(torch.stack(evidence, 1), tuple(found))
+    warn_of(counting.unlikely.nonzero().flatten().tolist(), len(mixture))
+    return counting
 
 
 @torch.no_grad()

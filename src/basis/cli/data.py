@@ -109,7 +109,15 @@ def evaluate(
             return
         start = time.monotonic()
         run = stream(
-            problem.mixture, priors, mixing, separator, seed=seed, samples=samples, batch_size=batch_size, **rest
+            problem.mixture,
+            priors,
+            mixing,
+            separator,
+            seed=seed,
+            samples=samples,
+            batch_size=batch_size,
+            assess=False,
+            **rest,
         )
         for _ in cli.watch(run, title, batches=-(-len(problem.mixture) // batch_size)):
             pass

@@ -48,7 +48,7 @@ def _separate(folder: Path, out: Path, prior: str, seed: int) -> None:
         chosen = {name: sources for name, sources in problems.items() if len(sources) == count}
         truth = torch.from_numpy(np.stack(list(chosen.values()))).float() / 255
         mixing = WeightedSum([1.0] * count)
-        run = stream(mixing(truth), cli.priors(prior, count, "cpu"), mixing, "quality", seed=seed)
+        run = stream(mixing(truth), cli.priors(prior, count, "cpu"), mixing, "quality", seed=seed, assess=False)
         frames = animate(run, mixing(truth), mixing, f"{len(chosen)} mixtures of {count}")
         result = run.result
         figures = psnr(result.sources, truth)

@@ -65,6 +65,7 @@ class Accelerated(Prior):
         super().__init__(prior.shape, prior.support, prior.levels, prior.known)
         self.precision, self.dtype, self.compiled, self.graphs = precision, kinds[precision], compile, graphs
         self.prior = copy.deepcopy(prior) if compile or self.dtype else prior
+        self.calibration = prior.calibration
         self.products = "high" if precision == "tf32" else None
         if self.dtype is not None:
             _lower(self.prior, self.dtype)

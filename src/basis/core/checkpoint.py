@@ -16,6 +16,7 @@ from basis.core.arrays import plain_torch
 from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.format import FORMATS, Format
+from basis.core.plausibility import read_calibration
 from basis.core.prior import Prior
 from basis.core.registry import Registry
 
@@ -101,7 +102,8 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} does not describe a prior ({error})", fix="write it with basis.save_prior") from error
-    return load_tensors(prior, path).to(device)
+    load_tensors(prior, path).calibration = read_calibration(path.parent, read_card(path).get("sha256"))
+    return prior.to(device)
 
 
 def load_tensors(module: M, path: Path) -> M:

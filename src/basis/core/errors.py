@@ -57,6 +57,20 @@ class DivergenceError(BasisError, ArithmeticError):
     """
 
 
+class UnlikelyMixtureWarning(UserWarning):
+    """A mixture has been separated that no sources of its priors could have made, by the priors' own measure.
+
+    Example:
+        >>> import basis, numpy, warnings
+        >>> paper = 2 - numpy.load(basis.example("two-a"))["sources"].sum(0) / 255  # ink on paper
+        >>> prior, mixing = basis.load_prior("mnist"), basis.WeightedSum([1, 1])
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     result = basis.separate(paper, prior, mixing, "fast", steps=5)
+        >>> caught[0].category.__name__
+        'UnlikelyMixtureWarning'
+    """
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not known, with the near matches."""
     known = sorted(known)

@@ -56,6 +56,7 @@ class Learned(nn.Module, Separator):
         ([1], tensor([1.]))
     """
 
+    asks_prior = False
     learned: Tensor
 
     def __init__(self, shape: Sequence[Count], kinds: Sequence[Whole]) -> None:

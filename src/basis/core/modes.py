@@ -94,11 +94,16 @@ def find_modes(
 
 def like(x: Tensor, leader: Tensor, kinds: Sequence[int]) -> Tensor:
     """Return the sources x, (K, *S), in the order nearest to the leader's, changing places within a kind only."""
+    return x[order(x, leader, kinds)]
+
+
+def order(x: Tensor, leader: Tensor, kinds: Sequence[int]) -> Tensor:
+    """Return the places of the sources x, (K, *S), in that order, (K,): ``x[order]`` is nearest to the leader."""
     distance = (x.flatten(1)[:, None] - leader.flatten(1)).square().sum(-1).double().cpu()
     kind = torch.tensor(kinds)
     distance = distance.masked_fill(kind[:, None] != kind, float(distance.sum()) + 1.0)
-    places, order = linear_sum_assignment(distance.T.numpy())
-    return x[torch.as_tensor(order)[torch.as_tensor(places)]]
+    places, sources = linear_sum_assignment(distance.T.numpy())
+    return torch.as_tensor(sources)[torch.as_tensor(places)]
 
 
 def interchangeable(prior: Product, mixing: Mixing) -> list[int]:

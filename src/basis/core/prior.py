@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
 from basis.core.errors import UsageError
+from basis.core.plausibility import Calibration
 from basis.core.settings import Typed
 
 CPU_PART = 2**17  # numbers in the examples whose graph is held at a time
@@ -31,6 +32,10 @@ class Prior(Typed, nn.Module, ABC):
         known: name of the mixing of one source, for instance "grayscale", of which x may hold the exact mixture beside
             noise of level σ in all else, because the prior was trained so; None for noise in all of x.
 
+    Attributes:
+        calibration: what the prior's own examples look like to it, by which `separate` tells whether sources are
+            likely; None where it was not measured, see `basis.calibrate`.
+
     Example:
         >>> class Normal(Prior):
         ...     def score(self, x, sigma):
@@ -38,6 +43,8 @@ class Prior(Typed, nn.Module, ABC):
         >>> Normal(shape=(1,)).denoise(torch.tensor([[2.0]]), 1.0)
         tensor([[1.]])
     """
+
+    calibration: Calibration | None = None
 
     def __init__(
         self,
@@ -235,7 +242,7 @@ class Rescaled(Prior):
             prior.levels and [level / scale for level in prior.levels],
             prior.known,
         )
-        self.prior, self.scale, self.shift = prior, scale, shift
+        self.prior, self.scale, self.shift, self.calibration = prior, scale, shift, prior.calibration
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self.scale * self.prior.score(self.scale * x + self.shift, self.scale * sigma)
@@ -265,7 +272,7 @@ class Bounded(Prior):
         super().__init__(prior.shape, prior.support, prior.levels, prior.known)
         if prior.support is None:
             raise UsageError("the prior does not say which values its data can take", fix="give it a support")
-        self.prior, self.ends = prior, prior.support
+        self.prior, self.ends, self.calibration = prior, prior.support, prior.calibration
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return (self.denoise(x, sigma) - x) / per_example(sigma, x) ** 2

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from basis.core.arrays import plain_torch
+from basis.core.assessment import Assessment
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes
@@ -48,6 +49,7 @@ class Separation:
         modes: the distinct answers to each mixture with their weights, B of them; None where the method has none.
         evaluations: what each mixture cost, everything included, in evaluations of the prior for each source, (B,),
             int64; None where the method does not say.
+        assessment: what speaks for the result and against it, without the truth; None where it was not asked for.
 
     Example:
         >>> import basis
@@ -64,6 +66,7 @@ class Separation:
     scores: Tensor | None = None
     modes: tuple[Modes, ...] | None = None
     evaluations: Tensor | None = None
+    assessment: Assessment | None = None
 
     @property
     def sources(self) -> Tensor:
@@ -87,6 +90,9 @@ Stream = Generator[State, None, Separation]
 class Separator(Typed, ABC):
     """A way to separate; constructor arguments are its configuration, and nothing is kept between calls.
 
+    Attributes:
+        asks_prior: whether the sources are found with the prior, so that unlikely ones tell of an unlikely mixture.
+
     Example:
         >>> class Nothing(Separator):
         ...     def stream(self, problem, noise):
@@ -97,6 +103,8 @@ class Separator(Typed, ABC):
         >>> basis.separate(mixture, basis.load_prior("mnist"), mixing, Nothing()).residual
         tensor([1.])
     """
+
+    asks_prior: bool = True
 
     @abstractmethod
     def stream(self, problem: Problem, noise: Noise) -> Stream:

@@ -67,6 +67,7 @@ def cost(store: Store, job: Job, n: int) -> Cost:
         seed=setup.seed,
         samples=job.samples,
         index=todo[0],
+        assess=False,
     )
     marks, steps, rows = [(0, time.monotonic())], 0, 0
     for state in islice(run, PROBE):

@@ -113,6 +113,7 @@ class Store:
             seed=self.setup.seed,
             samples=job.samples,
             index=part,
+            assess=False,
         )
         yield from run
         arrays = measure(job, run.result, drawn)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.flow import flow_log_prob
-from basis.core.noise import Noise
+from basis.core.plausibility import denoising_errors, in_widths
 from basis.core.prior import DensityPrior, Product
-from basis.core.schedule import geometric, nearest
+from basis.core.schedule import geometric
 
 SIGMA = 0.01  # the paper's smallest noise level, for priors that know any
 LEVELS = geometric(1.0, 0.05, 6)  # noise levels of the denoising rank, in widths of the data's range
@@ -47,16 +47,11 @@ def denoising(prior: Product, x: Tensor, sigma: float | None = None, draws: int 
         sigma: not used, see `likelihood`.
         draws: of ε at each level.
     """
-    low, high = prior.support or (0.0, 1.0)
-    sigmas = nearest((high - low) * LEVELS, prior.levels).tolist()
+    sigmas = in_widths(prior, LEVELS)
     step = math.log(LEVELS[0] / LEVELS[-1]) / max(len(sigmas) - 1, 1)
-    # (1, 1, *S) each: one stream a draw.
-    noise = Noise(prior.shape[1:], 0, range(draws), device=x.device).normal()[:, None, None]
     total = x.new_zeros(len(x))
-    for level in sigmas:
-        for eps in noise:
-            error = prior.denoise(x + level * eps, level) - x
-            total -= step / draws * error.flatten(1).square().sum(1) / level**2
+    for level, error in denoising_errors(prior, x, sigmas, draws):
+        total -= step / draws * error.flatten(1).square().sum(1) / level**2
     return total
 
 

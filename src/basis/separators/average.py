@@ -19,6 +19,8 @@ class Average(Separator):
         tensor([0.5000])
     """
 
+    asks_prior = False
+
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)
         x = problem.mixing.project(torch.zeros(len(mixture), *problem.prior.shape).to(mixture), mixture)

@@ -42,6 +42,8 @@ class Blind(Separator):
         True
     """
 
+    asks_prior = False
+
     def __init__(self, components: Count = 16, iterations: Count = 200) -> None:
         self.components, self.iterations = components, iterations
 

@@ -1,0 +1,107 @@
+"""What a separation is worth, as far as can be told without the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from basis.core.modes import SAME, Modes, find_modes, interchangeable, order
+from basis.core.plausibility import LEVELS, in_widths, surprise
+
+if TYPE_CHECKING:
+    from basis.core.separator import Problem, Separation
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """What speaks for a separation and against it, without the truth. (A residual says nothing: it is projected away.)
+
+    Attributes:
+        plausibility: share of the prior's own examples that are less likely to it than each source, (B, K), in [0, 1];
+            None where a prior has no calibration, see `basis.calibrate`.
+        unlikely: whether a source of each mixture is less likely than any that was separated from mixtures of the
+            prior's own examples, (B,): no sources of the prior could have made it. None where a prior has no
+            calibration, and of separators that do not ask the prior.
+        evaluations: evaluations of the prior for each source that these two took, beside those of the separation.
+        candidates: number of candidates or samples that were drawn of each mixture, (B,), int64.
+        agreement: share of these that are the same answer as the one that was chosen, (B,), in (0, 1]; see
+            `find_modes`.
+        spread: their standard deviation in each value of each source, in the chosen answer's order of the sources,
+            (B, K, *S), in units of the data; it is 0 where there is but one. It says where candidates disagree, and
+            is not the posterior's standard deviation.
+
+    Example:
+        >>> import basis
+        >>> mixture = torch.ones(1, 28, 28)
+        >>> found = basis.separate(mixture, basis.load_prior("mnist"), basis.WeightedSum([1, 1]), "fast", steps=5)
+        >>> found.assessment.unlikely, found.assessment.plausibility
+        (tensor([True]), tensor([[0., 0.]]))
+    """
+
+    plausibility: Tensor | None
+    unlikely: Tensor | None
+    evaluations: int
+    candidates: Tensor
+    agreement: Tensor
+    spread: Tensor
+
+    @property
+    def doubtful(self) -> list[int]:
+        """Numbers of the mixtures that are unlikely."""
+        return [] if self.unlikely is None else self.unlikely.nonzero().flatten().tolist()
+
+
+def assess(problem: Problem, separation: Separation, batch_size: int, asked: bool = True) -> Assessment:
+    """Return what a separation of a problem is worth.
+
+    Args:
+        problem: the mixtures with prior and mixing.
+        separation: of all of them.
+        batch_size: mixtures for which the prior is asked at a time.
+        asked: whether the sources were found with the prior.
+    """
+    kinds = interchangeable(problem.prior, problem.mixing)
+    low, high = problem.prior.support or (0.0, 1.0)
+    groups = [_modes(separation, i, kinds, SAME * (high - low)) for i in range(len(problem.mixture))]
+    answers = [_among(modes, x, kinds) for modes, x in zip(groups, separation.sources, strict=True)]
+    plausibility, unlikely, evaluations = _likely(problem, separation.sources, batch_size)
+    return Assessment(
+        plausibility,
+        unlikely if asked else None,
+        evaluations,
+        torch.tensor([int(modes.counts.sum()) for modes in groups]),
+        torch.tensor([share for share, _ in answers]),
+        torch.stack([spread for _, spread in answers]),
+    )
+
+
+def _likely(problem: Problem, sources: Tensor, batch_size: int) -> tuple[Tensor | None, Tensor | None, int]:
+    known = [problem.prior.distinct[i].calibration for i in problem.prior.order]
+    found = [calibration for calibration in known if calibration is not None]
+    if len(found) < len(known):
+        return None, None, 0
+    measured = torch.cat([surprise(problem.prior, part) for part in sources.split(batch_size)])
+    count = len(known)
+    shares = [calibration.plausibility(measured[:, k]) for k, calibration in enumerate(found)]
+    beyond = [calibration.unlikely(measured[:, k], count) for k, calibration in enumerate(found)]
+    return torch.stack(shares, 1), torch.stack(beyond, 1).any(1), len(in_widths(problem.prior, LEVELS))
+
+
+def _modes(separation: Separation, i: int, kinds: Sequence[int], same: float) -> Modes:
+    return separation.modes[i] if separation.modes else find_modes(separation.samples[i], kinds=kinds, same=same)
+
+
+def _among(modes: Modes, answer: Tensor, kinds: Sequence[int]) -> tuple[float, Tensor]:
+    """Return the share of a mixture's candidates that are in one mode with its answer, and the spread of all."""
+    shares = modes.counts / modes.counts.sum()
+    orders = [order(mean, answer, kinds) for mean in modes.mean]
+    means = torch.stack([mean[places] for mean, places in zip(modes.mean, orders, strict=True)])
+    stds = torch.stack([std[places] for std, places in zip(modes.std, orders, strict=True)])
+    nearest = int((means - answer).square().flatten(1).mean(1).argmin())
+    weights = shares.to(means).reshape(-1, *[1] * answer.dim())
+    centre = (weights * means).sum(0)
+    return shares[nearest].item(), (weights * (stds**2 + (means - centre) ** 2)).sum(0).sqrt()
