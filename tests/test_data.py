@@ -17,7 +17,7 @@ import torch
 
 import basis
 from basis.core.dataset import DATASETS, SPLITS, Dataset, open_dataset
-from basis.datasets import mnist
+from basis.datasets import _idx
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.lsun import LSUN
 from basis.datasets.mnist import MNIST
@@ -110,8 +110,8 @@ ARRAYS = {
 def small(monkeypatch):
     """Four files of MNIST's format, accepted in their place."""
     files = {name: idx(array) for name, array in ARRAYS.items()}
-    monkeypatch.setattr(mnist, "MD5", {name: hashlib.md5(content).hexdigest() for name, content in files.items()})
-    monkeypatch.setattr(mnist, "HELD_OUT", 4)
+    monkeypatch.setattr(MNIST, "md5", {name: hashlib.md5(content).hexdigest() for name, content in files.items()})
+    monkeypatch.setattr(_idx, "HELD_OUT", 4)
     monkeypatch.delenv("BASIS_DATA", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return files
@@ -183,7 +183,7 @@ def server(tmp_path):
 def test_download(small, server, tmp_path, monkeypatch):
     folder, url, asked = server
     write(folder, small, compress=True)
-    monkeypatch.setattr(mnist, "URL", url)
+    monkeypatch.setattr(MNIST, "url", url)
     check(MNIST(tmp_path / "data"))
     check(MNIST(tmp_path / "data"))
     assert sorted(asked) == sorted(f"/{name}.gz" for name in small)  # once each
@@ -193,7 +193,7 @@ def test_download(small, server, tmp_path, monkeypatch):
 def test_download_without_a_folder_goes_to_the_cache(small, server, tmp_path, monkeypatch):
     folder, url, asked = server
     write(folder, small, compress=True)
-    monkeypatch.setattr(mnist, "URL", url)
+    monkeypatch.setattr(MNIST, "url", url)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     check(MNIST())
@@ -206,13 +206,13 @@ def test_a_download_that_is_not_the_published_file_is_refused(small, server, tmp
     folder, url, _ = server
     changed = small | {"t10k-images-idx3-ubyte": idx(255 - ARRAYS["t10k-images-idx3-ubyte"])}
     write(folder, changed, compress=True)
-    monkeypatch.setattr(mnist, "URL", url)
+    monkeypatch.setattr(MNIST, "url", url)
     with pytest.raises(basis.DataError, match=r"t10k-images-idx3-ubyte.gz is not the published .* To fix: delete it"):
         MNIST(tmp_path / "data").images("test")
 
 
 def test_a_file_that_the_server_lacks(small, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, "URL", server[1])
+    monkeypatch.setattr(MNIST, "url", server[1])
     with pytest.raises(basis.DataError, match=r"train-images-idx3-ubyte\[\.gz\] not found"):
         MNIST(tmp_path / "data").images("train")
     assert not list((tmp_path / "data").rglob("*ubyte*"))
@@ -222,7 +222,7 @@ def test_offline(small, tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    monkeypatch.setattr(mnist, "URL", f"http://127.0.0.1:{port}/")
+    monkeypatch.setattr(MNIST, "url", f"http://127.0.0.1:{port}/")
     with pytest.raises(basis.DataError) as caught:
         MNIST(tmp_path / "data").images("test")
     message = str(caught.value)

@@ -202,7 +202,7 @@ def test_a_cache_that_cannot_be_written(plain, tmp_path, monkeypatch):
 def test_damaged_pictures_are_named(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
-    with pytest.raises(basis.DataError, match=r"broken\.png is not a picture.*To fix: fetch it anew or remove"):
+    with pytest.raises(basis.DataError, match=r"broken\.png is damaged or cannot be read.*To fix: fetch or export it"):
         Folder(tmp_path).images("train")
 
 

@@ -114,7 +114,7 @@ def test_pictures_are_converted_once(church, monkeypatch):
 
 def test_a_damaged_value_is_named(tmp_path):
     write(tmp_path / "church_outdoor_val_lmdb", {key(0): encoded(0), key(1): encoded(9)[:60]})
-    with pytest.raises(basis.DataError, match=rf"value of key {key(1)} is not a picture that can be read"):
+    with pytest.raises(basis.DataError, match=rf"value of key {key(1)} is damaged or cannot be read"):
         LSUN(tmp_path).images("test")
 
 

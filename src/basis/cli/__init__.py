@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import typer
 
 from basis.cli import colorize, compare, convert, count, data, demo, describe, fit, generate, reproduce, separate, train
 from basis.cli.options import Stopped, complain
 from basis.core.durable import SIGNALS
-from basis.core.errors import BasisError, UsageError
+from basis.core.errors import BasisError, DataWarning, UsageError
 
 INTERRUPTED = 130  # how typer ends after a KeyboardInterrupt
 
@@ -48,7 +50,8 @@ def main() -> None:
     Exits with 0, 1 (something failed, the rest is done), 2 (usage), or 128 and the number of the signal that stopped
     it: 130 for Ctrl-C, 143 for SIGTERM.
     """
-    with _signals() as caught:
+    with _signals() as caught, warnings.catch_warnings():
+        _say_warnings()
         try:
             app()
         except UsageError as error:
@@ -65,6 +68,17 @@ def main() -> None:
                 raise
             complain("stopped; what was finished before is whole")
             sys.exit(128 + (caught or [signal.SIGINT])[0])
+
+
+def _say_warnings() -> None:
+    """Print each `DataWarning` as one line, others as Python does."""
+    show = warnings.showwarning
+
+    def say(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        complain(message) if issubclass(category, DataWarning) else show(message, category, *where)
+
+    warnings.simplefilter("always", DataWarning)
+    warnings.showwarning = say  # type: ignore[assignment]
 
 
 @contextmanager

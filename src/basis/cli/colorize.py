@@ -16,6 +16,7 @@ from basis.files.pictures import COLORIZED
 from basis.files.read import read_grey
 from basis.files.write import plain, versions
 from basis.mixings.grayscale import Grayscale
+from basis.signals.image import BACKGROUND
 
 USUAL = "fast"  # a sample, since a mean of several is pale; nearer to true colours than "paper", see docs/results.md
 LUMA = {  # weights of red, green and blue in grey
@@ -50,6 +51,7 @@ def colorize(
     resize: ResizeOption = False,
     overwrite: cli.OverwriteOption = False,
     resume: cli.ResumeOption = False,
+    background: cli.BackgroundOption = BACKGROUND,
 ) -> None:
     """Colour grey images: the three channels are what the prior draws, given their grey mixture (equation 14).
 
@@ -72,6 +74,7 @@ def colorize(
         "method_sha256": cli.method_hash(method),
         "settings": rest or settings,
         "luma": mixing.weights,
+        "background": background,
         "samples": samples,
         "seed": seed,
         "prior": prior,
@@ -81,7 +84,7 @@ def colorize(
     }
 
     def work(path: Path, folder: Path, request: dict) -> float:
-        grey, coloured = read_grey(path, priors[0].shape, mixing.weights, resize=resize)
+        grey, coloured = read_grey(path, priors[0].shape, mixing.weights, resize=resize, background=background)
         if coloured:
             cli.complain(f"{path}: in colour, turned to grey first (--luma {luma})")
         fitted, count = cli.windowed(priors, grey, path)

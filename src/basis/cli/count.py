@@ -11,6 +11,7 @@ from basis.cli import options as cli
 from basis.core.errors import DataError, DivergenceError
 from basis.counting import count_sources
 from basis.files.read import IMAGES, find, read_mixture
+from basis.signals.image import BACKGROUND
 
 
 def count(
@@ -19,6 +20,7 @@ def count(
     most: Annotated[int, typer.Option("--most", help="Largest number of sources that is tried.")] = 4,
     method: cli.MethodOption = "quality",
     set_: cli.SetOption = None,
+    background: cli.BackgroundOption = BACKGROUND,
     seed: cli.SeedOption = 0,
     device: cli.DeviceOption = "cpu",
 ) -> None:
@@ -32,7 +34,7 @@ def count(
     for path in found:
         mean = path.suffix.lower() in IMAGES
         try:
-            mixture = read_mixture(path, loaded.shape, 1, mean=False)
+            mixture = read_mixture(path, loaded.shape, 1, mean=False, background=background)
             counting = count_sources(mixture, loaded, most, separator, mean=mean, seed=seed, **settings)
         except (DataError, DivergenceError) as error:
             cli.complain(error if str(path) in str(error) else f"{path}: {error}")

@@ -44,6 +44,9 @@ CompileOption = Annotated[bool, typer.Option("--compile", help="Compile the netw
 DataDirOption = Annotated[Path | None, typer.Option("--data-dir", help="Folder of data sets (or set BASIS_DATA).")]
 SourcesOption = Annotated[int | None, typer.Option("--sources", "-k", help="Number K of sources (2 by default).")]
 WeightsOption = Annotated[str | None, typer.Option("--weights", help="Mixing weights a,b,… one a source.")]
+BackgroundOption = Annotated[
+    str, typer.Option("--background", help="What transparent parts of images show: a colour's name or #rrggbb.")
+]
 BatchOption = Annotated[int, typer.Option("--batch-size", help="Mixtures at a time.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that basis wrote; other files are never touched.")

@@ -23,6 +23,7 @@ from basis.files.film import Film
 from basis.files.pictures import SEPARATED, Words
 from basis.files.read import IMAGES, find, read_mixture
 from basis.files.write import fill, plain, versions
+from basis.signals.image import BACKGROUND
 
 KIND = "separation"
 
@@ -50,6 +51,7 @@ def separate(
     compile_: cli.CompileOption = False,
     out: OutOption = Path("out"),
     resize: ResizeOption = False,
+    background: cli.BackgroundOption = BACKGROUND,
     windows: WindowsOption = False,
     overwrite: cli.OverwriteOption = False,
     resume: cli.ResumeOption = False,
@@ -69,6 +71,7 @@ def separate(
         "method_sha256": cli.method_hash(method),
         "settings": rest or settings,
         "weights": mixing.alphas,
+        "background": background,
         "samples": samples,
         "seed": seed,
         "prior": prior,
@@ -80,7 +83,10 @@ def separate(
 
     def work(path: Path, folder: Path, request: dict) -> float:
         mean = weights is None and path.suffix.lower() in IMAGES
-        mixture = read_mixture(path, priors[0].shape, mixing.sources, mean=mean, resize=resize, windows=windows)
+        shape = priors[0].shape
+        mixture = read_mixture(
+            path, shape, mixing.sources, mean=mean, resize=resize, windows=windows, background=background
+        )
         fitted, count = cli.windowed(priors, mixture, path)
         start = time.monotonic()
         run = stream(mixture, fitted, mixing, separator, seed=seed, samples=samples, **rest)

@@ -83,7 +83,7 @@ class Together(Dataset):
         return torch.cat([one, two]), torch.cat([labels, max(self.groups[0]) + 1 + others])
 
 
-DATASETS = Registry("data set", "basis.datasets", Dataset)
+DATASETS = Registry("data set", "basis.datasets", Dataset, joint="-")
 AND = " & "  # between the names of two data sets
 
 

@@ -71,6 +71,10 @@ class UnlikelyMixtureWarning(UserWarning):
     """
 
 
+class DataWarning(UserWarning):
+    """A file was read, in a way that its owner should know; the command line prints it as one line."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not known, with the near matches."""
     known = sorted(known)

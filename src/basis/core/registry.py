@@ -25,11 +25,13 @@ class Registry:
         kind: singular noun for messages, for instance "sampler".
         package: package whose modules are the choices, and group of entry points, for instance "basis.samplers".
         base: class that every choice derives from.
+        joint: what stands for "_" of a file's name in its choice's: "fashion-mnist" is "fashion_mnist.py" with "-".
     """
 
     kind: str
     package: str
     base: type
+    joint: str = "_"
 
     def names(self) -> list[str]:
         """Return the names that can be chosen, sorted."""
@@ -40,9 +42,9 @@ class Registry:
         foreign = self._foreign()
         if name in foreign:
             return foreign[name].load()
-        if name not in self._bundled():
+        if name.replace("_", self.joint) not in self._bundled():
             raise unknown(self.kind, name, self.names())
-        module = importlib.import_module(f"{self.package}.{name}")
+        module = importlib.import_module(f"{self.package}.{name.replace(self.joint, '_')}")
         found = [
             cls
             for key, cls in vars(module).items()
@@ -70,7 +72,7 @@ class Registry:
         for name, entry in self._foreign().items():
             if entry.value.replace(":", ".") == f"{cls.__module__}.{cls.__qualname__}":
                 return name
-        return cls.__module__.rpartition(".")[2]
+        return cls.__module__.rpartition(".")[2].replace("_", self.joint)
 
     def describe(self) -> dict[str, str]:
         """Return the first docstring line of every choice."""
@@ -78,7 +80,8 @@ class Registry:
 
     def _bundled(self) -> list[str]:
         path = importlib.import_module(self.package).__path__
-        return [module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
+        found = [module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
+        return [name.replace("_", self.joint) for name in found]
 
     def _foreign(self) -> dict:
         return {entry.name: entry for entry in entry_points(group=self.package)}

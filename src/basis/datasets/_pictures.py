@@ -5,43 +5,51 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError
+from basis.signals.image import BACKGROUND, open_picture, resized, to_bytes, warn
 
 PART = 2**27  # bytes of a file of the cache
 LARGEST = 2_048  # pixels a side
+READER = 2  # raised when pictures are read otherwise than before: older conversions are then done again
 
 
-def square(source: Path | BytesIO, name: str, side: int, channels: int = 3) -> np.ndarray:
+def square(
+    source: Path | BytesIO,
+    name: str,
+    side: int,
+    channels: int = 3,
+    background: str = BACKGROUND,
+    tell: Callable[[str], None] = warn,
+) -> np.ndarray:
     """Return the central square of a picture, resized (Lanczos), uint8 (C, side, side).
 
     Raises:
-        DataError: not a picture that can be read; carries its name.
+        DataError: not a picture that can be read; carries its name. The rest is as in `open_picture`.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source) as file:
-                picture = file.convert("RGB" if channels == 3 else "L")
-    except Exception as error:  # each format has its own kinds of error
-        raise DataError(
-            f"{name} is not a picture that can be read ({error})", fix="fetch it anew or remove it"
-        ) from error
+    picture = open_picture(source, name, "RGB" if channels == 3 else "L", background, tell)
     edge = min(picture.size)
     left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
-    picture = picture.crop((left, top, left + edge, top + edge))
-    array = np.asarray(picture if edge == side else picture.resize((side, side), Image.Resampling.LANCZOS))
-    return array[None] if channels == 1 else array.transpose(2, 0, 1)
+    return to_bytes(resized(picture.crop((left, top, left + edge, top + edge)), (side, side)), channels)
+
+
+def tell_together(said: Sequence[str], count: int) -> None:
+    """Give the warnings about single pictures of a set, "NAME has …", as one for each kind."""
+    kinds: dict[str, list[str]] = {}
+    for message in said:
+        name, _, rest = message.rpartition(" has ")
+        kinds.setdefault(rest, []).append(name)
+    for rest, names in kinds.items():
+        some = f"{len(names)} of {count} pictures have {rest} ({names[0]}, …)"
+        warn(some if names[1:] else f"{names[0]} has {rest}")
 
 
 def middle(picture: np.ndarray, size: int) -> np.ndarray:
@@ -83,7 +91,8 @@ def cached(name: str, facts: object, items: Sequence, convert: Callable, shape: 
     """
     import pooch
 
-    own = Path(pooch.os_cache("basis")) / name / hashlib.sha256(json.dumps([facts, items]).encode()).hexdigest()[:16]
+    entry = hashlib.sha256(json.dumps([READER, facts, items]).encode()).hexdigest()[:16]
+    own = Path(pooch.os_cache("basis")) / name / entry
     per = max(PART // math.prod(shape), 1)
     parts = []
     for start in range(0, len(items), per):

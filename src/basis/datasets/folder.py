@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from torch import Tensor
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError
 from basis.core.settings import Count
-from basis.datasets._pictures import cached, check_size, halves, middle, square
+from basis.datasets._pictures import cached, check_size, halves, middle, square, tell_together
+from basis.signals.image import BACKGROUND, SUFFIXES
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
 NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 TENTHS = {0: "test", 1: "validation"}  # of pictures that lie in no split's folder
 
@@ -39,6 +40,10 @@ class Folder(Dataset):
         crops: how many parts to cut out of each picture: 1 is the middle, more are at random places, which the
             picture's path decides. A prior for `Windowed` wants parts of pictures as large as those to come:
             ``folder:photos,size=32,short=512,crops=50``.
+        background: colour that transparent parts show, a name or "#rrggbb".
+
+    Warns:
+        DataWarning: pictures had transparent parts, or 16-bit colour that is read with 8 bits.
 
     Example:
         >>> import tempfile
@@ -57,11 +62,13 @@ class Folder(Dataset):
         short: int | None = None,
         channels: int = 3,
         crops: Count = 1,
+        background: str = BACKGROUND,
     ) -> None:
         super().__init__(root)
         short = size if short is None else short
         check_size(size, short, channels)
         self.path, self.size, self.short, self.channels, self.crops = str(path), size, short, channels, crops
+        self.background = str(background)
 
     @property
     def folder(self) -> Path:
@@ -100,15 +107,17 @@ class Folder(Dataset):
             )
         numbers = {kind: i for i, kind in enumerate(_classes(splits))}
         stamps = [(str(path.absolute()), path.stat().st_mtime_ns, path.stat().st_size) for path, _ in found]
-        facts = [self.size, self.short, self.channels, self.crops]
+        facts = [self.size, self.short, self.channels, self.crops, self.background]
+        said: list[str] = []
         shape = (self.crops, self.channels, self.size, self.size)
-        images = cached("folder", facts, stamps, lambda stamp: self._parts(Path(stamp[0])), shape)
+        images = cached("folder", facts, stamps, lambda stamp: self._parts(Path(stamp[0]), said.append), shape)
+        tell_together(said, len(found))
         labels = torch.tensor([numbers[kind] for _, kind in found])
         return images.flatten(0, 1), labels.repeat_interleave(self.crops)
 
-    def _parts(self, path: Path) -> np.ndarray:
+    def _parts(self, path: Path, tell: Callable[[str], None]) -> np.ndarray:
         """Return what is cut out of a picture, (crops, C, size, size)."""
-        picture = square(path, str(path), self.short, self.channels)
+        picture = square(path, str(path), self.short, self.channels, self.background, tell)
         if self.crops == 1:
             return middle(picture, self.size)[None]
         relative = path.relative_to(self.folder.absolute()).as_posix()
@@ -123,7 +132,8 @@ class Folder(Dataset):
         splits: dict[str, list[tuple[Path, str]]] = {"train": [], "validation": [], "test": []}
         for path in sorted(folder.rglob("*")):
             *above, name = path.relative_to(folder).parts
-            if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in (*above, name)):
+            hidden = any(part.startswith(".") for part in (*above, name))
+            if path.suffix.lower() not in SUFFIXES or hidden or not path.is_file():
                 continue
             split = NAMES[above.pop(0)] if above and above[0] in NAMES else "train"
             if split == "train":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -14,9 +15,11 @@ from torch import Tensor
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError, UsageError
 from basis.core.settings import Count
-from basis.datasets._pictures import cached, check_size, halves, middle, square
+from basis.datasets._pictures import cached, check_size, halves, middle, square, tell_together
 
 HELD_OUT = 1_000  # last images of a published training set
+MAGIC = 0xBEEFC0DE
+META = struct.Struct("<16x 2I 16x I 92x 2Q")  # page header; magic, version; page size; last page, transaction
 URL = "http://dl.yf.io/lsun/scenes/{}.zip"
 
 
@@ -73,13 +76,18 @@ class LSUN(Dataset):
             if not keys:
                 raise DataError(f"{path} has no images for the {split} split", fix="fetch it anew: it is not whole")
 
+            said: list[str] = []
+
             def convert(key: str) -> np.ndarray:
                 name = f"{path}: the value of key {key}"
-                return middle(square(BytesIO(database.get(key.encode("latin-1"))), name, self.short), self.size)
+                content = BytesIO(database.get(key.encode("latin-1")))
+                return middle(square(content, name, self.short, tell=said.append), self.size)
 
             stamp = (path / "data.mdb").stat()
             facts = [str(path.absolute()), stamp.st_mtime_ns, stamp.st_size, self.size, self.short]
-            return cached("lsun", facts, keys, convert, (3, self.size, self.size))
+            images = cached("lsun", facts, keys, convert, (3, self.size, self.size))
+            tell_together(said, len(keys))
+            return images
 
     def _find(self, name: str) -> Path:
         folders = [self.root / name, self.root / "lsun" / name] if self.root else []
@@ -92,6 +100,37 @@ class LSUN(Dataset):
         )
 
 
+def _check_whole(path: Path) -> None:
+    """Raise `DataError` for a database that was cut off: reading it by its memory map would end the process.
+
+    Each of the two meta pages at the start says which page is the last; the later transaction's counts. What is no
+    database at all is left to lmdb.
+    """
+    with path.open("rb") as file:
+        metas = [_meta(file.read(META.size))]
+        if metas[0]:
+            file.seek(metas[0][1])
+            metas.append(_meta(file.read(META.size)))
+    found = [meta for meta in metas if meta]
+    if not found:
+        return
+    _, page, last = max(found)
+    size, needed = path.stat().st_size, (last + 1) * page
+    if len(found) < 2 or size < needed:
+        raise DataError(
+            f"{path} is cut off: it has {size:,} bytes, and says that it has {max(needed, 2 * page):,}",
+            fix="fetch it anew",
+        )
+
+
+def _meta(content: bytes) -> tuple[int, int, int] | None:
+    """Return the transaction, size of a page and number of the last page that a meta page names, if it is one."""
+    if len(content) < META.size:
+        return None
+    magic, _, page, last, transaction = META.unpack(content)
+    return (transaction, page, last) if magic == MAGIC and 256 <= page <= 2**16 else None
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator:
     """Give a reading transaction of a database."""
@@ -99,6 +138,7 @@ def _opened(path: Path) -> Iterator:
         import lmdb
     except ImportError as error:
         raise UsageError("LSUN needs lmdb", fix="pip install 'basis-separation[lsun]'") from error
+    _check_whole(path / "data.mdb")
     try:
         with lmdb.open(str(path), readonly=True, lock=False) as environment, environment.begin() as transaction:
             yield transaction

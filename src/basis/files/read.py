@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from basis.core.errors import DataError, UsageError
 from basis.examples import find_example
+from basis.files.arrays import ARRAYS, read_array
+from basis.signals import image
 
-IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
-ARRAYS = {".npy", ".npz", ".pt"}
-LARGEST_ARRAY = 2**31  # bytes that an array file may unpack to
-KEY = "mixture"
+IMAGES = image.SUFFIXES
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
@@ -37,7 +31,14 @@ def find(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_mixture(
-    path: Path, shape: tuple[int, ...], sources: int, *, mean: bool, resize: bool = False, windows: bool = False
+    path: Path,
+    shape: tuple[int, ...],
+    sources: int,
+    *,
+    mean: bool,
+    resize: bool = False,
+    windows: bool = False,
+    background: str = image.BACKGROUND,
 ) -> Tensor:
     """Return the mixtures in a file, (B, C, H, W), for priors of the given shape.
 
@@ -49,11 +50,12 @@ def read_mixture(
         mean: whether an image is the mean of its sources: its values are then multiplied by K, to be a plain sum.
         resize: whether to resize an image to the prior's size.
         windows: whether it may be larger than that, to be separated by windows.
+        background: colour that transparent parts of an image show, see `basis.signals.image.read`.
 
     Raises:
         DataError: the file is missing, damaged, not of these kinds, or does not fit the shape.
     """
-    mixture, is_image = _read(path, shape, resize)
+    mixture, is_image = _read(path, shape, resize, background)
     channels = shape[0]
     if is_image and channels == 1 and _is_grey(mixture):
         mixture = mixture[:, :1]
@@ -68,7 +70,12 @@ def read_mixture(
 
 
 def read_grey(
-    path: Path, shape: tuple[int, ...], luma: Sequence[float], *, resize: bool = False
+    path: Path,
+    shape: tuple[int, ...],
+    luma: Sequence[float],
+    *,
+    resize: bool = False,
+    background: str = image.BACKGROUND,
 ) -> tuple[Tensor, bool]:
     """Return the grey images in a file, (B, 1, H, W) in [0, 1], at least of the prior's size, to be colorized.
 
@@ -78,6 +85,7 @@ def read_grey(
         shape: (3, h, w) of the prior.
         luma: weights w of the channels: colour turns to grey by ``Σ_c w_c x_c``.
         resize: whether to resize an image to the prior's size.
+        background: as in `read_mixture`.
 
     Returns:
         The images, and whether they were in colour.
@@ -85,75 +93,29 @@ def read_grey(
     Raises:
         DataError: as `read_mixture`.
     """
-    images, is_image = _read(path, shape, resize)
+    images, is_image = _read(path, shape, resize, background)
     _check_size(path, images, shape, (1, 3), is_image, windows=True)
     if images.shape[1] == 1 or (is_image and _is_grey(images)):
         return images[:, :1], False
     return torch.einsum("bchw,c->bhw", images, torch.tensor(luma, dtype=images.dtype))[:, None], True
 
 
-def _read(path: Path, shape: tuple[int, ...], resize: bool) -> tuple[Tensor, bool]:
+def _read(path: Path, shape: tuple[int, ...], resize: bool, background: str) -> tuple[Tensor, bool]:
     """Return what a file holds, (B, C, H, W), and whether it is an image, with values in [0, 1]."""
-    if not path.exists():
-        raise DataError(f"{path} does not exist", fix="check the path")
     if path.suffix.lower() in ARRAYS:
-        array = _array(path)
+        array = read_array(path)
         array = array[None] if array.dim() == 2 else array
         return (array[None] if array.dim() == 3 else array), False
-    return _image(path, shape[1:] if resize else None), True
+    found = image.read(path, (shape[1], shape[2]) if resize else None, background)
+    if found.numel() and found.min() == found.max():
+        image.warn(
+            f"{path} has one value, {found.min():.3g}, in every pixel; if it is transparent, try --background white"
+        )
+    return found[None], True
 
 
 def _is_grey(image: Tensor) -> bool:
     return bool((image == image[:, :1]).all())
-
-
-def _image(path: Path, size: tuple[int, ...] | None) -> Tensor:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                upright = ImageOps.exif_transpose(file)
-                deep = upright.mode.startswith(("I", "F"))
-                image = upright.copy() if deep else upright.convert("L" if upright.mode in ("1", "L", "LA") else "RGB")
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path} unpacks to too many pixels ({error})", fix="shrink it first") from error
-    except UnidentifiedImageError as error:
-        kinds = ", ".join(sorted(IMAGES | ARRAYS))
-        raise DataError(f"{path} is not an image that can be read", fix=f"give one of {kinds}") from error
-    except Exception as error:  # each image format has its own kinds of error
-        raise DataError(f"{path} is damaged or cannot be read ({error})", fix="fetch or export it anew") from error
-    if size:
-        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-    array = np.asarray(image, dtype=np.float32) / (65535 if deep else 255)
-    return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))[None]
-
-
-def _array(path: Path) -> Tensor:
-    try:
-        if path.suffix.lower() == ".pt":
-            value = torch.load(path, map_location="cpu", weights_only=True)
-            value = value[KEY] if isinstance(value, dict) else value
-            if not isinstance(value, Tensor):
-                raise ValueError(f"it holds a {type(value).__name__}, not a tensor")
-            return value.float()
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > LARGEST_ARRAY:
-                    raise ValueError(f"it unpacks to more than {LARGEST_ARRAY / 2**30:.0f} GiB")
-        value = np.load(path, allow_pickle=False)
-        if isinstance(value, np.lib.npyio.NpzFile):
-            with value:
-                names = value.files
-                value = value[KEY if KEY in names or len(names) != 1 else names[0]]
-        with np.errstate(over="ignore"):  # becomes infinite, which separate refuses
-            return torch.from_numpy(value.astype(np.float32))
-    except pickle.UnpicklingError as error:
-        raise DataError(f"{path} holds more than tensors, which is not loaded", fix="save a plain tensor") from error
-    except Exception as error:  # damaged files raise anything, from zlib.error to tokenize.TokenError
-        raise DataError(
-            f"{path} cannot be read as an array ({str(error).partition(chr(10))[0]})",
-            fix=f"save one numeric array, in an .npz or a dictionary under the name '{KEY}'",
-        ) from error
 
 
 def _check_size(

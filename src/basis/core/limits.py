@@ -1,0 +1,53 @@
+"""Sizes before memory: what a file would take is known before it is taken."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from basis.core.errors import DataError, UsageError
+
+GIB = 2**30
+MOST, VARIABLE = 1.0, "BASIS_MAX_GIB"  # GiB that one file may unpack to, and what raises it
+
+
+def most_bytes() -> int:
+    """Return how many bytes one file may unpack to: 1 GiB, or what the environment variable BASIS_MAX_GIB says.
+
+    Raises:
+        UsageError: the variable is not a positive number.
+    """
+    text = os.environ.get(VARIABLE, str(MOST))
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not 0 < limit < math.inf:
+        raise UsageError(f"expected a number of GiB in {VARIABLE}, got '{text}'", fix=f"for instance {VARIABLE}=4")
+    return int(limit * GIB)
+
+
+def check_bytes(what: object, size: float) -> None:
+    """Raise `DataError` where something would take more memory than `most_bytes`.
+
+    Example:
+        >>> check_bytes("a.npy", 5e9)
+        Traceback (most recent call last):
+        basis.core.errors.DataError: a.npy unpacks to 4.66 GiB, more than the limit of 1 GiB. To fix: ...
+    """
+    limit = most_bytes()
+    if size > limit:
+        raise DataError(
+            f"{what} unpacks to {size / GIB:.3g} GiB, more than the limit of {limit / GIB:.3g} GiB",
+            fix=f"make it smaller, or raise the limit: set {VARIABLE}={math.ceil(size / GIB)}",
+        )
+
+
+def check_file(path: Path) -> None:
+    """Raise `DataError` unless a path is a regular file: a pipe or a device may never end."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist", fix="check the path")
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise DataError(f"{path} is {kind}, expected a file", fix="save what it gives to a file, and give that")

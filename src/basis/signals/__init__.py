@@ -1,0 +1,1 @@
+"""What is special about a kind of signal: how it is read, and in which units."""
