@@ -24,10 +24,10 @@ class Result(NamedTuple):
     err: list[str]
 
 
-def make_prior(folder, seed, mean):
+def make_prior(folder, seed, mean, **others):
     """Write an untrained prior whose weights do something."""
     torch.manual_seed(seed)
-    arguments = {**SIZE, "mean": mean, "std": 0.25}
+    arguments = {**SIZE, "mean": mean, "std": 0.25, **others}
     prior = EDM(**arguments)
     for name, parameter in prior.named_parameters():
         if name.endswith("gain"):

@@ -210,8 +210,9 @@ def _move(folder: Path) -> None:
             if name not in mark.files:
                 (folder / name).unlink(missing_ok=True)
                 _remove_empty(folder, name)
+        for parent in {(folder / name).parent for name in staged}:
+            parent.mkdir(parents=True, exist_ok=True)
         for name in staged:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(ready / name, folder / name)
         sync({(folder / name).parent for name in mark.files})
         os.replace(ready / MARK, folder / MARK)
