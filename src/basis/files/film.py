@@ -11,7 +11,7 @@ from basis.core.sampler import State
 from basis.files.pictures import SEPARATED, Words, frame, shrunk, white
 
 SHOWN = 40  # frames of an animation
-KEPT = 60  # states that are kept at most: more than are shown, for nobody knows when a run ends
+KEPT = 2 * SHOWN  # states that are kept at most: half of them go when it is reached, for a run may end at any time
 ANIMATED = 16  # mixtures of one file that are animated
 
 
