@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 import basis
 from basis.cli import app
 from basis.core.checkpoint import read_card
-from basis.formats import _bundle
-from basis.formats._bundle import Bundle, crc32c
+from basis.formats import _crc32c
+from basis.formats._bundle import Bundle
+from basis.formats._crc32c import crc32c
 from basis.formats.glow import GlowCheckpoint
 from basis.priors.glow import Glow
 from reference_glow import CASES
@@ -23,7 +24,7 @@ PREFIX = "model_best_loss.ckpt"
 
 
 def read(source, **settings):
-    return GlowCheckpoint(**{"size": 8, **settings}).read(source)
+    return GlowCheckpoint(**{"size": 8, "sigma": 0, **settings}).read(source)
 
 
 def refused(error, message, *arguments, **settings):
@@ -86,7 +87,7 @@ def test_one_folder_a_noise_level(copy, tmp_path):
     sigmas = [0.01, 0.0167, 1.0, 0.0]
     for sigma in sigmas:
         copy(name=f"all/mnist_sigma_{sigma}")
-    found = read(tmp_path / "all")
+    found = read(tmp_path / "all", sigma=None)
     assert found.arguments["levels"] == [1.0, 0.0167, 0.01, 0.0]
     assert found.prior.levels == (1.0, 0.0167, 0.01)
     reference = np.load(DATA / "affine" / "reference.npz")
@@ -98,10 +99,10 @@ def test_one_folder_a_noise_level(copy, tmp_path):
     refused(basis.UsageError, "got 1 noise levels for 4 checkpoints", tmp_path / "all", sigma=0.5)
     refused(basis.UsageError, "noise levels of .* are not clear", tmp_path / "all", sigma=[0.5, 0.4, 0.3, 0.3])
     copy(name="all/base")
-    refused(basis.UsageError, "noise levels of base, .* are not clear", tmp_path / "all")
+    refused(basis.UsageError, "noise levels of base, .* are not clear", tmp_path / "all", sigma=None)
     shutil.rmtree(tmp_path / "all" / "base")
     copy("additive_lu", name="all/sigma_2.5")
-    refused(basis.DataError, r"has another size than .*sigma_2\.5", tmp_path / "all")
+    refused(basis.DataError, r"has another size than .*sigma_2\.5", tmp_path / "all", sigma=None)
 
 
 def test_the_command(copy, tmp_path):
@@ -118,9 +119,12 @@ def test_the_command(copy, tmp_path):
 
 
 def test_load_prior_reads_it_directly(copy):
-    folder = copy("affine")
+    with pytest.raises(basis.UsageError, match=r"does not say the noise level .* give --sigma"):
+        basis.load_prior(copy("affine") / f"{PREFIX}.index")
+    folder = copy("affine", name="mnist_sigma_0.1")
     with pytest.raises(basis.UsageError, match="expected the side of the images, got size None"):
         basis.load_prior(folder / f"{PREFIX}.index")  # two scales: no published model has that
+    assert read(folder, sigma=None).prior.levels == (0.1,)
 
 
 def change(monkeypatch, function):
@@ -129,7 +133,7 @@ def change(monkeypatch, function):
 
     def init(self, prefix):
         entries(self, prefix)
-        self.changed = {name: read_one(self, name) for name in self.entries}
+        self.changed = {name: read_one(self, name) for name in self.entries}  # arrays have shapes, as entries have
         function(self.changed)
         self.entries = self.changed
 
@@ -201,4 +205,4 @@ def test_checksums():
     for size, byte in enumerate(content):
         if size < 70 or size in (255, 256, 257, 1023, 1024, 4095, 4096, 4097):
             assert crc32c(content[:size]) == register ^ 0xFFFFFFFF
-        register = int(_bundle.TABLE[(register ^ byte) & 255]) ^ register >> 8
+        register = int(_crc32c.TABLE[(register ^ byte) & 255]) ^ register >> 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,16 @@ from basis.core.arrays import plain_torch
 from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.format import FORMATS, Format
+from basis.core.loading import (
+    brief,
+    build,
+    check_finite,
+    listed,
+    mismatches,
+    plain_names,
+    read_object,
+    refuse_pointer,
+)  # fmt: skip
 from basis.core.plausibility import read_calibration
 from basis.core.prior import Prior
 from basis.core.registry import Registry
@@ -96,27 +107,26 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
     if not isinstance(source, str | Path):
         raise UsageError(f"expected the name, folder or file of a prior, got {source!r}", fix="see basis.load_prior")
     path, config = open_weights(source, sha256)
-    try:
-        prior = PRIORS.get(config["prior"])(**config["arguments"])
-    except UsageError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not describe a prior ({error})", fix="write it with basis.save_prior") from error
-    load_tensors(prior, path).calibration = read_calibration(path.parent, read_card(path).get("sha256"))
+    name, arguments = described(path, config, "prior")
+    prior = load_module(path, lambda: PRIORS.get(name)(**arguments))
+    prior.calibration = read_calibration(path.parent, read_card(path).get("sha256"))
     return prior.to(device)
 
 
-def load_tensors(module: M, path: Path) -> M:
-    """Fill a module from a weights file; return it in evaluation mode, without gradients for its parameters."""
+def load_module(path: Path, make: Callable[[], M]) -> M:
+    """Return the module that ``make`` builds with a file's weights, in evaluation mode and without gradients.
+
+    Raises:
+        DataError: the weights are not of such a module, which may ask for no more than the file holds, or not finite.
+    """
     tensors = load_file(path)
-    expected_shapes = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    found_shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    if wrong := sorted(expected_shapes.items() ^ found_shapes.items()):
-        names = sorted({key for key, _ in wrong})
-        raise DataError(
-            f"{path}: {len(names)} tensors are missing, left over or misshapen: {', '.join(names[:8])}",
-            fix="write it anew",
-        )
+    module = build(path, make, [value.numel() for value in tensors.values()])
+    expected = module.state_dict()
+    if tensors.keys() != expected.keys():
+        tensors = plain_names(tensors)
+    if wrong := mismatches(expected, tensors):
+        raise DataError(f"{path} does not hold what it describes: {listed(wrong, '; ')}", fix="write it anew")
+    check_finite(path, tensors)
     module.load_state_dict(tensors)
     return module.eval().requires_grad_(False)
 
@@ -133,12 +143,13 @@ def open_weights(source: str | Path, sha256: str | None = None) -> tuple[Path, d
             f"{path} has sha256 {actual[:16]}…, expected {str(expected)[:16]}…",
             fix="fetch or train the file anew: it was damaged or changed since its card was written",
         )
+    refuse_pointer(path)
     try:
         with safetensors.safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(HEADER)
     except safetensors.SafetensorError as error:
         raise DataError(
-            f"{path} is not a safetensors file ({error})", fix="give a folder or file that `basis train` wrote"
+            f"{path} is not a safetensors file ({brief(error)})", fix="give a folder or file that `basis train` wrote"
         ) from error
     if header is None:
         raise DataError(
@@ -147,8 +158,21 @@ def open_weights(source: str | Path, sha256: str | None = None) -> tuple[Path, d
         )
     try:
         return path, dict(json.loads(header))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} does not describe a prior ({error})", fix="write it with basis.save_prior") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path} does not describe a prior ({brief(error)})", fix="write it with basis.save_prior"
+        ) from error
+
+
+def described(path: Path, config: dict, kind: str) -> tuple[str, dict]:
+    """Return the name of the class and the arguments that a header gives, as ``kind``: "prior" or "separator"."""
+    name, arguments = config.get(kind), config.get("arguments")
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise DataError(
+            f"{path} does not describe a {kind}: expected its kind and arguments, got {', '.join(config) or 'nothing'}",
+            fix=f"write it with basis.save_{kind}",
+        )
+    return name, arguments
 
 
 def sha256_of(path: Path) -> str:
@@ -195,7 +219,4 @@ def read_card(weights: Path) -> dict:
     card = weights.with_name(CARD)
     if weights.name != WEIGHTS or not card.is_file():
         return {}
-    try:
-        return dict(json.loads(card.read_text()))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{card} is not a JSON object ({error})", fix="delete it, or write the prior anew") from error
+    return read_object(card, fix="delete it, or write the prior anew")

@@ -6,13 +6,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
-from basis.core.checkpoint import load_tensors, open_weights, save_module
+from basis.core.checkpoint import described, load_module, open_weights, save_module
 from basis.core.errors import DataError, UsageError
 from basis.core.noise import Noise
 from basis.core.separator import SEPARATORS, Problem, Separator, Stream, choose
@@ -193,9 +194,10 @@ def load_separator(source: str | Path, device: str = "cpu", **settings) -> Learn
     path, config = open_weights(source)
     if "separator" not in config:
         raise DataError(f"{path} does not hold a separator", fix="give a folder that `basis fit` wrote")
-    separator: Learned = choose(config["separator"], {**config["arguments"], **settings})  # type: ignore[assignment]
+    name, arguments = described(path, config, "separator")
+    own = {**arguments, **settings}
     try:
-        return load_tensors(separator, path).to(device)
+        return load_module(path, lambda: cast(Learned, choose(name, own))).to(device)
     except DataError as error:
         if not settings:
             raise

@@ -7,6 +7,7 @@ are protocol buffers that say where in `PREFIX.data-00000-of-00001`, … a varia
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +17,20 @@ from typing import Any
 import numpy as np
 
 from basis.core.errors import DataError
+from basis.core.loading import brief, refuse_pointer
+from basis.formats._crc32c import masked_crc32c
 
 MAGIC, FOOTER, TRAILER = 0xDB4775248B80FB57, 48, 5
-TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 10: "?"}  # DataType of tensorflow/core/framework/types.proto
-POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), bits reversed
+TYPES = {  # DataType of tensorflow/core/framework/types.proto; bfloat16 is read as the upper half of a float32
+    1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?", 14: "<u2", 19: "<f2",
+}  # fmt: skip
+BFLOAT16 = 14
+LARGEST_INDEX = 2**26  # bytes; that of a Glow for 64×64 pixels has 0.2 MB
+LARGEST_VARINT = 10  # bytes of a number of 64 bits
 AGAIN = "copy or download the checkpoint anew"
+CONVERT = "in TensorFlow, read it with tf.train.load_checkpoint and save its tensors with tf.compat.v1.train.Saver"
+HEADER = {1: int, 2: int, 3: bytes}  # of BundleHeaderProto: shards, byte order, version
+ENTRY = {1: int, 2: bytes, 3: int, 4: int, 5: int, 6: int, 7: bytes}  # of BundleEntryProto, see Entry
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,6 @@ class Entry:
     offset: int
     size: int
     checksum: int
-    sliced: bool
 
 
 class Bundle:
@@ -43,60 +52,109 @@ class Bundle:
         prefix: path of the checkpoint without `.index`.
 
     Raises:
-        DataError: the index is not such a table, or damaged.
+        DataError: the index is not such a table, or damaged; or it is of partitioned variables.
     """
 
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self.index = prefix.with_name(f"{prefix.name}.index")
+        refuse_pointer(self.index)
         try:
+            if (size := self.index.stat().st_size) > LARGEST_INDEX:
+                raise ValueError(f"it has {size:,} bytes, more than {LARGEST_INDEX:,}")
             pairs = dict(_table(self.index.read_bytes()))
-            self.shards = next((value for number, value in _fields(pairs.pop(b"")) if number == 1), 1)
+            self.shards = _shards(pairs)
+            if any(7 in _message(value, ENTRY) for value in pairs.values()):
+                raise DataError(
+                    f"{self.index} is a checkpoint of partitioned variables, expected whole ones",
+                    fix=CONVERT,
+                )
             self.entries = {key.decode(): _entry(value) for key, value in pairs.items()}
         except (ValueError, IndexError, KeyError, struct.error) as error:
-            raise DataError(f"{self.index} is not the index of a TensorFlow checkpoint ({error})", fix=AGAIN) from error
+            raise DataError(
+                f"{self.index} is not the index of a TensorFlow checkpoint ({brief(error)})", fix=AGAIN
+            ) from error
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Compare what the index says of sizes with itself and with the data files, before memory is taken."""
+        lengths: dict[Path, int] = {}
+        for name, entry in self.entries.items():
+            expected = math.prod(entry.shape) * np.dtype(TYPES.get(entry.kind, "u1")).itemsize
+            if entry.kind in TYPES and expected != entry.size:
+                raise DataError(
+                    f"{self.index}: variable {name} of shape {entry.shape} has {entry.size} bytes, expected {expected}",
+                    fix=AGAIN,
+                )
+            path = self._data(entry)
+            try:
+                if path not in lengths:
+                    refuse_pointer(path)
+                    lengths[path] = path.stat().st_size
+            except OSError as error:
+                raise DataError(f"{path} cannot be read ({error.strerror})", fix=AGAIN) from error
+            if lengths[path] < entry.offset + entry.size:
+                raise DataError(f"{path} is damaged at variable {name}: it ends before", fix=AGAIN)
+
+    def _data(self, entry: Entry) -> Path:
+        return self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self.shards:05d}")
 
     def read(self, name: str) -> np.ndarray:
-        """Return a variable; raises `DataError` where its bytes are missing or damaged."""
+        """Return a variable; raises `DataError` where its bytes are missing or damaged, or not of numbers."""
         entry = self.entries[name]
-        path = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self.shards:05d}")
-        if entry.kind not in TYPES or entry.sliced:
-            raise DataError(f"{self.index}: variable {name} is partitioned or not of numbers", fix="save it whole")
-        try:
-            with path.open("rb") as file:
-                file.seek(entry.offset)
-                content = file.read(entry.size)
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror})", fix=AGAIN) from error
-        if len(content) < entry.size or masked_crc32c(content) != entry.checksum:
+        if entry.kind not in TYPES:
+            raise DataError(f"{self.index}: variable {name} is not of numbers (type {entry.kind})", fix="leave it out")
+        path = self._data(entry)
+        with path.open("rb") as file:
+            file.seek(entry.offset)
+            content = file.read(entry.size)
+        if masked_crc32c(content) != entry.checksum:
             raise DataError(f"{path} is damaged at variable {name}: its checksum is another", fix=AGAIN)
-        return np.frombuffer(content, TYPES[entry.kind]).reshape(entry.shape)
+        values = np.frombuffer(content, TYPES[entry.kind]).reshape(entry.shape)
+        return (values.astype(np.uint32) << 16).view(np.float32) if entry.kind == BFLOAT16 else values
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file ends as a table of LevelDB does; where it is no index, it is a checkpoint in the format V1."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(file.tell() - 8, 0))
+        return file.read() == struct.pack("<Q", MAGIC)
 
 
 def _table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield keys and values of a LevelDB table."""
+    """Yield keys and values of a LevelDB table; raises `ValueError` where it is none."""
     if len(content) < FOOTER or struct.unpack("<Q", content[-8:])[0] != MAGIC:
         raise ValueError("it does not end as one")
     _, position = _handle(content, len(content) - FOOTER)  # of the block of meta data
     start, _ = _handle(content, position)
+    last = None
     for _, value in _block(content, *start):
-        yield from _block(content, *_handle(value, 0)[0])
+        for key, entry in _block(content, *_handle(value, 0)[0]):
+            if last is not None and key <= last:
+                raise ValueError("its names are not in order")
+            last = key
+            yield key, entry
 
 
 def _block(content: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and values of a block: pairs of which each key repeats the beginning of the one before."""
-    block, trailer = content[start : start + size], content[start + size : start + size + TRAILER]
+    block, trailer = _part(content, start, size), _part(content, start + size, TRAILER)
     compression, checksum = struct.unpack("<BI", trailer)
     if masked_crc32c(block + trailer[:1]) != checksum:
         raise ValueError("a checksum is another")
     if compression:
         raise ValueError("it is compressed")
-    end = size - 4 - 4 * struct.unpack("<I", block[-4:])[0]
+    end = size - 4 - 4 * struct.unpack("<I", _part(block, size - 4, 4))[0]
+    if end < 0:
+        raise ValueError("a block is shorter than it says")
     position, key = 0, b""
     while position < end:
         shared, position = _varint(block, position)
         own, position = _varint(block, position)
         length, position = _varint(block, position)
+        if shared > len(key) or position + own + length > end:
+            raise ValueError("an entry is longer than its block")
         key = key[:shared] + block[position : position + own]
         yield key, block[position + own : position + own + length]
         position += own + length
@@ -109,17 +167,25 @@ def _handle(content: bytes, position: int) -> tuple[tuple[int, int], int]:
     return (start, size), position
 
 
+def _part(content: bytes, start: int, size: int) -> bytes:
+    """Return a stretch of bytes; raises `ValueError` where there are fewer."""
+    if start < 0 or start + size > len(content):
+        raise ValueError("it ends before what it points to")
+    return content[start : start + size]
+
+
 def _varint(content: bytes, position: int) -> tuple[int, int]:
     """Return a number stored in groups of seven bits, the lowest first, and where reading goes on."""
-    value = shift = 0
-    while True:
-        byte = content[position]
-        value, shift, position = value | (byte & 127) << shift, shift + 7, position + 1
+    value = 0
+    for group in range(LARGEST_VARINT):
+        byte = content[position + group]
+        value |= (byte & 127) << 7 * group
         if byte < 128:
-            return value, position
+            return value, position + group + 1
+    raise ValueError("a number has more than 64 bits")
 
 
-def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
+def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield number and value of each field of a protocol buffer."""
     position = 0
     while position < len(content):
@@ -128,69 +194,41 @@ def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
             value, position = _varint(content, position)
             yield tag >> 3, value
             continue
+        if tag & 7 not in (1, 2, 5):
+            raise ValueError(f"a field is of an unknown kind ({tag & 7})")
         length = {1: 8, 5: 4}.get(tag & 7)
         if length is None:
             length, position = _varint(content, position)
-        value_bytes, position = content[position : position + length], position + length
+        value_bytes, position = _part(content, position, length), position + length
         yield tag >> 3, int.from_bytes(value_bytes, "little") if tag & 7 in (1, 5) else value_bytes
+
+
+def _message(content: bytes, kinds: dict[int, type]) -> dict[int, Any]:
+    """Return the known fields of a protocol buffer; raises `ValueError` where one is of another kind."""
+    found = dict(_fields(content))
+    for number in found.keys() & kinds.keys():
+        if not isinstance(found[number], kinds[number]):
+            raise ValueError(f"field {number} is of the wrong kind")
+    return {number: found[number] for number in found.keys() & kinds.keys()}
+
+
+def _shards(pairs: dict[bytes, bytes]) -> int:
+    """Take out the BundleHeaderProto (1 shards, 2 byte order, 0: little endian); return the number of data files."""
+    if b"" not in pairs:
+        raise ValueError("it has no header")
+    fields = _message(pairs.pop(b""), HEADER)
+    if fields.get(2, 0):
+        raise ValueError("its numbers are big-endian")
+    if not 1 <= fields.get(1, 1) < 10**5:
+        raise ValueError(f"it names {fields[1]} data files")
+    return fields.get(1, 1)
 
 
 def _entry(content: bytes) -> Entry:
     """Read a BundleEntryProto: 1 type, 2 shape, 3 shard, 4 offset, 5 size, 6 checksum, 7 slices."""
-    fields = dict(_fields(content))
-    sizes = [dict(_fields(dim)).get(1, 0) for number, dim in _fields(fields.get(2, b"")) if number == 2]
-    kind, shard, offset, size, checksum = (fields.get(number, 0) for number in (1, 3, 4, 5, 6))
-    return Entry(kind, tuple(sizes), shard, offset, size, checksum, 7 in fields)
-
-
-def masked_crc32c(content: bytes) -> int:
-    """Return the CRC-32C as LevelDB stores it: rotated by 15 bits, plus a constant."""
-    crc = crc32c(content)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def crc32c(content: bytes) -> int:
-    """Return the CRC-32C of some bytes, computed on many stretches side by side: some 50 MB a second.
-
-    The CRC register is linear in what went in, so stretches A and B can be joined: ``crc(AB) = Z^|B| crc(A) + crc(B)``,
-    Z the passing of one zero byte.
-    """
-    if len(content) < 4:  # too short for what follows
-        state = 0xFFFFFFFF
-        for byte in content:
-            state = int(TABLE[(state ^ byte) & 255]) ^ state >> 8
-        return state ^ 0xFFFFFFFF
-    bits = len(content).bit_length()
-    length, count = 1 << bits // 2, 1 << bits - bits // 2
-    stretches = np.zeros(count * length, np.uint8)  # leading zeros do not move a register of zero
-    stretches[-len(content) :] = np.frombuffer(content, np.uint8)
-    stretches[stretches.size - len(content) :][:4] ^= 255  # as if the register began with ones
-    register = np.zeros(count, np.uint32)
-    for column in np.ascontiguousarray(stretches.reshape(count, length).T):
-        register = TABLE[(register ^ column) & 255] ^ register >> 8
-    Z = np.uint32(1) << np.arange(32, dtype=np.uint32)
-    Z = TABLE[Z & 255] ^ Z >> 8
-    for _ in range(bits // 2):
-        Z = _apply(Z, Z)
-    while len(register) > 1:
-        register = _apply(Z, register[::2]) ^ register[1::2]
-        Z = _apply(Z, Z)
-    return int(register[0]) ^ 0xFFFFFFFF
-
-
-def _apply(columns: np.ndarray, register: np.ndarray) -> np.ndarray:
-    """Return the product of a 32×32 matrix over two elements, given by its columns, with each register."""
-    result = np.zeros_like(register)
-    for bit, column in enumerate(columns):
-        result ^= np.where(register >> np.uint32(bit) & 1, column, np.uint32(0))
-    return result
-
-
-def _make_table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, np.uint32(POLYNOMIAL) ^ table >> 1, table >> 1)
-    return table
-
-
-TABLE = _make_table()
+    fields = _message(content, ENTRY)
+    dims = [dim for number, dim in _fields(fields.get(2, b"")) if number == 2]
+    if not all(isinstance(dim, bytes) for dim in dims):
+        raise ValueError("a shape is of the wrong kind")
+    sizes = [_message(dim, {1: int}).get(1, 0) for dim in dims if isinstance(dim, bytes)]
+    return Entry(fields.get(1, 0), tuple(sizes), *(fields.get(number, 0) for number in (3, 4, 5, 6)))
