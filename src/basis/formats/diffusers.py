@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import re
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from basis.core.errors import BasisError, DataError, UsageError
 from basis.core.format import Foreign, Format
+from basis.core.loading import brief, read_object, unwrapped
 from basis.core.settings import Whole
+from basis.formats._unet import CONFIG, FILE, WEIGHTS, load_unet
 from basis.priors.diffusion import Diffusion, diffusers, unet_settings
 
-HUB, INDEX, CONFIG, SCHEDULER = "hub:", "model_index.json", "config.json", "scheduler_config.json"
-WEIGHTS = "diffusion_pytorch_model"
+HUB, INDEX, SCHEDULER = "hub:", "model_index.json", "scheduler_config.json"
 LATENT = {"vae", "vqvae", "movq", "autoencoder", "text_encoder", "transformer"}
 OURS = "a DDPMPipeline or DDIMPipeline, for instance hub:google/ddpm-cifar10-32"
 
@@ -33,11 +31,13 @@ class Diffusers(Format):
       serves it without internet from then on; sizes and, for large files, the sha256 are checked;
     - a live pipeline, of whose network a copy is taken.
 
-    Weights are read from safetensors where there are such, else from ``diffusion_pytorch_model.bin``: a pickle, which
-    diffusers opens with ``torch.load(weights_only=True)``, so that it can hold tensors but cannot run code.
+    Weights are read from safetensors where there are such, else from ``.bin``, pickles that are opened with
+    ``torch.load(weights_only=True)`` so that they cannot run code; in one file or in shards. Weights of 16 bits become
+    float32. Where there are variants alone ("fp16"), the only one is taken.
 
     Args:
         label: class to draw from, for a class-conditional model.
+        variant: which weights to read, for instance "fp16" or "ema"; by default those without such a name.
         scheduler: config of the scheduler that the model was trained with, in place of the stored one.
 
     Raises:
@@ -55,12 +55,12 @@ class Diffusers(Format):
         (1, 8, 8)
     """
 
-    def __init__(self, label: Whole | None = None, scheduler: dict | None = None) -> None:
-        self.label, self.scheduler = label, scheduler
+    def __init__(self, label: Whole | None = None, scheduler: dict | None = None, variant: str | None = None) -> None:
+        self.label, self.scheduler, self.variant = label, scheduler, variant
 
     def accepts(self, source: object) -> bool:
         if not isinstance(source, str | Path):
-            return any(cls.__module__.partition(".")[0] == "diffusers" for cls in type(source).__mro__)
+            return any(cls.__module__.partition(".")[0] == "diffusers" for cls in type(unwrapped(source)).__mro__)
         if str(source).startswith(HUB):
             return True
         folder = Path(source)
@@ -71,16 +71,18 @@ class Diffusers(Format):
     def read(self, source: Any) -> Foreign:
         if not isinstance(source, str | Path):
             return _live(source, self.label, self.scheduler)
-        folder, origin = _download(str(source)) if str(source).startswith(HUB) else (Path(source), {})
+        hub = str(source).startswith(HUB)
+        folder, origin = _download(str(source), self.variant) if hub else (Path(source), {})
         unet = _unet(folder)
         plan = self.scheduler or _scheduler(folder)
-        model, weights = _load(unet)
+        model, weights = load_unet(unet, self.variant)
         prior = Diffusion(model, plan, self.label)
         return Foreign(prior, prior.arguments, {"format": "diffusers", "weights": weights, **origin})
 
 
 def _live(source: Any, label: int | None, scheduler: dict | None) -> Foreign:
     """Read a pipeline, or a UNet with the scheduler that it was trained with."""
+    source = unwrapped(source)
     if isinstance(source, diffusers().DiffusionPipeline):
         _check(type(source).__name__, [name for name, part in source.components.items() if part is not None])
         source, scheduler = source.unet, scheduler or source.scheduler
@@ -113,16 +115,18 @@ def _unet(folder: Path) -> Path:
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}", fix=f"give the folder of a pipeline, or {HUB}OWNER/NAME")
     if (folder / INDEX).is_file():
-        index = _json(folder / INDEX)
-        parts = [k for k, v in index.items() if not k.startswith("_") and isinstance(v, list) and v[-1] is not None]
-        _check(index.get("_class_name", "the pipeline"), parts)
+        index = read_object(folder / INDEX)
+        parts = [
+            k for k, v in index.items() if not k.startswith("_") and isinstance(v, list) and v and v[-1] is not None
+        ]
+        _check(str(index.get("_class_name", "the pipeline")), parts)
     unet = folder / "unet" if (folder / "unet" / CONFIG).is_file() else folder
     if not (unet / CONFIG).is_file():
         raise DataError(
             f"{folder} has neither unet/{CONFIG} nor {CONFIG}",
             fix="save the model with pipeline.save_pretrained(folder), or fetch the missing file",
         )
-    unet_settings(_json(unet / CONFIG))
+    unet_settings(read_object(unet / CONFIG))
     return unet
 
 
@@ -130,7 +134,7 @@ def _scheduler(folder: Path) -> dict:
     """Return the scheduler's config: in a pipeline, beside the UNet, or in the pipeline that the UNet lies in."""
     for place in (folder / "scheduler", folder, folder.parent / "scheduler"):
         if (place / SCHEDULER).is_file():
-            return _json(place / SCHEDULER)
+            return read_object(place / SCHEDULER)
     raise DataError(
         f"{folder} has no {SCHEDULER}, so that nothing says which noise the UNet's times stand for",
         fix="save the scheduler that it was trained with there, scheduler.save_pretrained(folder), or say it: "
@@ -138,29 +142,7 @@ def _scheduler(folder: Path) -> dict:
     )
 
 
-def _load(folder: Path) -> tuple[Any, dict]:
-    """Return the UNet and the sha256 of its files; `DataError` where tensors are missing, left over or misshapen."""
-    files = sorted(folder.glob(f"{WEIGHTS}*.safetensors")) or sorted(folder.glob(f"{WEIGHTS}*.bin"))
-    hashes = {path.name: _verify(path) for path in files}
-    try:
-        # local_files_only: a folder is never taken for the name of a repository.
-        model, info = diffusers().UNet2DModel.from_pretrained(
-            str(folder), low_cpu_mem_usage=False, local_files_only=True, output_loading_info=True
-        )
-    except Exception as error:  # whatever safetensors, torch and diffusers make of a wrong file
-        raise DataError(
-            f"{folder} does not hold the UNet that its {CONFIG} describes ({' '.join(str(error).split())[:200]})",
-            fix=f"fetch {WEIGHTS}.safetensors and {CONFIG} anew, or save the model again",
-        ) from error
-    if wrong := sorted(str(key) for key in {*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]}):
-        raise DataError(
-            f"{folder}: {len(wrong)} tensors are missing, left over or misshapen: {', '.join(wrong[:8])}",
-            fix=f"fetch {WEIGHTS}.safetensors and {CONFIG} anew, or save the model again",
-        )
-    return model, hashes
-
-
-def _download(source: str) -> tuple[Path, dict]:
+def _download(source: str, variant: str | None) -> tuple[Path, dict]:
     """Fetch a pipeline's configs and weights through huggingface_hub; returns its folder and where it came from."""
     diffusers()
     from huggingface_hub import snapshot_download
@@ -170,36 +152,20 @@ def _download(source: str) -> tuple[Path, dict]:
         folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=["*.json"]))
         unet = _unet(folder)  # before the weights come, which for a model out of scope may be large
         fetch = partial(snapshot_download, repository, revision=folder.name)
-        inside = "" if unet == folder else "unet/"
-        fetch(allow_patterns=[f"{inside}{WEIGHTS}.safetensors", f"{inside}{WEIGHTS}-*-of-*.safetensors"])
-        if not any(unet.glob(f"{WEIGHTS}*.safetensors")):
-            fetch(allow_patterns=[f"{inside}{WEIGHTS}.bin"])
+        stem = f"{WEIGHTS}" if unet == folder else f"unet/{WEIGHTS}"
+        for name, kind in itertools.product([variant] if variant else ["", "fp16"], ["safetensors", "bin"]):
+            dotted = f".{name}" if name else ""
+            parts = [f"{stem}{dotted}.{kind}", f"{stem}{dotted}-*-of-*.{kind}", f"{stem}-*-of-*{dotted}.{kind}"]
+            fetch(allow_patterns=parts)
+            if any(FILE.fullmatch(path.name) for path in unet.glob(f"{WEIGHTS}*.{kind}")):
+                break
     except BasisError:
         raise
     except Exception as error:  # of httpx or requests, by version of huggingface_hub
         raise DataError(
-            f"{repository} could not be downloaded ({type(error).__name__}: {' '.join(str(error).split())[:200]})",
+            f"{repository} could not be downloaded ({type(error).__name__}: {brief(error)})",
             fix="check the name and the connection; without internet, run "
             f"`hf download {repository} --local-dir FOLDER` (`huggingface-cli download …` in older versions) on "
             "another machine and pass the folder",
         ) from error
     return folder, {"repository": repository, "revision": folder.name}
-
-
-def _verify(path: Path) -> str:
-    """Return a file's sha256; the hub's cache names a large file by what that should be, and links to it."""
-    actual = hashlib.sha256(path.read_bytes()).hexdigest()
-    expected = Path(os.readlink(path)).name if path.is_symlink() else actual
-    if re.fullmatch("[0-9a-f]{64}", expected) and expected != actual:
-        raise DataError(
-            f"{path} has sha256 {actual[:16]}…, expected {expected[:16]}…",
-            fix=f"delete {path.resolve()} and load the model again",
-        )
-    return actual
-
-
-def _json(path: Path) -> dict:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is not a JSON object ({error})", fix="fetch or write it anew") from error

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from basis.core.errors import UsageError
+from basis.core.errors import BasisError, UsageError
+from basis.core.loading import brief, untouched, unwrapped
 from basis.core.prior import Prior, per_example
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 SUPPORTED = (
     "DDPMScheduler, DDIMScheduler, PNDMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler and others"
 )
+LONGEST = 10**6  # discrete times of a schedule
+DEFAULT_WIDTHS, MOST_HALVINGS = (224, 448, 672, 896), 30  # of a UNet2DModel; and more than any has
 PIXELS = "choose a pixel-space model that no text conditions; latent and text-conditional ones are out of scope"
 
 
@@ -43,7 +46,7 @@ class Diffusion(Prior):
 
     Args:
         unet: config of a UNet2DModel (its ``config.json``), for a network with untrained weights to load others into;
-            or a live UNet2DModel, of which a copy is taken.
+            or a live UNet2DModel, compiled or in a DataParallel if you like, of which a copy is taken.
         scheduler: config of its scheduler (``scheduler_config.json``; a DDPMScheduler's if it names no class), or the
             live scheduler. Any that holds ᾱ will do: only ᾱ and the type of prediction are used.
         label: class to draw from, 0 to ``num_class_embeds`` - 1, for a class-conditional network; None for others.
@@ -68,6 +71,7 @@ class Diffusion(Prior):
     def __init__(
         self, unet: Mapping[str, Any] | nn.Module, scheduler: Mapping[str, Any] | object, label: int | None = None
     ) -> None:
+        unet = unwrapped(unet) if isinstance(unet, nn.Module) else unet  # type: ignore[assignment]
         if not isinstance(unet, Mapping | diffusers().UNet2DModel):
             raise UsageError(f"expected a UNet2DModel or its config, got a {type(unet).__name__}", fix=PIXELS)
         settings = unet_settings(_plain(unet if isinstance(unet, Mapping) else unet.config))
@@ -81,7 +85,7 @@ class Diffusion(Prior):
         self._times, self._log_levels = _levels(plan)
         self.sigma_min, self.sigma_max = (float(np.exp(level) / 2) for level in self._log_levels[[0, -1]])
         # A copy, so that neither the caller's model nor this prior changes behind the other's back.
-        self.unet = copy.deepcopy(unet) if isinstance(unet, nn.Module) else _build_unet(settings)
+        self.unet = copy.deepcopy(unet) if isinstance(unet, nn.Module) else build_unet(settings)
         self.unet.float().eval().requires_grad_(False)
         self.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -117,7 +121,8 @@ class Diffusion(Prior):
 def diffusers():
     """Return the package `diffusers`, imported only here because that takes seconds."""
     try:
-        import diffusers
+        with untouched():
+            import diffusers
     except ImportError as error:
         raise UsageError(
             f"models of Hugging Face diffusers need that package ({error})",
@@ -157,19 +162,39 @@ def unet_settings(config: Mapping) -> dict:
 
 
 def _shape(settings: dict) -> tuple[int, int, int]:
+    """Return (C, H, W); `UsageError` for sizes that the network cannot halve as often as it does."""
     size, channels = settings.get("sample_size"), settings.get("in_channels", 3)
     if size is None:
         raise UsageError(
             "the UNet's config does not say the size of its images",
             fix='set "sample_size" in it: the height and width that the model was trained on',
         )
-    if settings.get("out_channels", 3) not in (channels, 2 * channels):
+    sides = list(size) if isinstance(size, Sequence) and not isinstance(size, str) else [size, size]
+    numbers = [*sides, channels, settings.get("out_channels", 3)]
+    if len(sides) != 2 or any(type(number) is not int or number < 1 for number in numbers):
         raise UsageError(
-            f"the UNet takes {channels} channels and returns {settings.get('out_channels', 3)}",
+            f"the UNet's config has sample_size {size}, in_channels {channels} and out_channels {numbers[-1]}",
+            fix="set them to whole numbers of at least 1",
+        )
+    if numbers[-1] not in (channels, 2 * channels):
+        raise UsageError(
+            f"the UNet takes {channels} channels and returns {numbers[-1]}",
             fix="choose an unconditional model: both must be equal, or twice as many where it learned a variance",
         )
-    height, width = (size, size) if isinstance(size, int) else size
-    return channels, height, width
+    multiple = _multiple(settings)
+    if any(side % multiple for side in sides):
+        near = sorted({max(side // multiple, 1) * multiple for side in sides} | {-(-max(sides) // multiple) * multiple})
+        raise UsageError(
+            f"the UNet halves its images {multiple.bit_length() - 1} times, which sample_size {size} does not allow",
+            fix=f"set it to a multiple of {multiple}, for instance {' or '.join(map(str, near))}, and pad the images",
+        )
+    return channels, sides[0], sides[1]
+
+
+def _multiple(settings: dict) -> int:
+    """Return what sides have to be multiples of: every resolution but the last is halved."""
+    widths = settings.get("block_out_channels", DEFAULT_WIDTHS)
+    return 2 ** min(len(widths) - 1, MOST_HALVINGS) if isinstance(widths, Sequence) and widths else 1
 
 
 def _check_label(label: int | None, classes: int | None) -> None:
@@ -183,13 +208,21 @@ def _check_label(label: int | None, classes: int | None) -> None:
         )
 
 
-def _build_unet(settings: dict) -> nn.Module:
+def build_unet(settings: dict) -> nn.Module:
+    """Return the UNet2DModel of a config, with initial weights, after one run on the smallest image that it takes."""
     try:
-        return diffusers().UNet2DModel.from_config(settings)
+        unet = diffusers().UNet2DModel.from_config(settings)
+        smallest = torch.zeros(1, settings.get("in_channels", 3), *[_multiple(settings)] * 2)
+        labels = None if settings.get("num_class_embeds") is None else torch.zeros(1, dtype=torch.int64)
+        with torch.no_grad():
+            unet.eval()(smallest, torch.zeros(1), class_labels=labels)
+    except BasisError:
+        raise
     except Exception as error:  # whatever a layer makes of a wrong setting
         raise UsageError(
-            f"the config does not build a UNet2DModel ({error})", fix="compare it with one saved"
+            f"the config does not build a UNet2DModel that runs ({brief(error)})", fix="compare it with one saved"
         ) from error
+    return unet
 
 
 def _build_scheduler(scheduler: Mapping | object) -> Any:
@@ -199,15 +232,22 @@ def _build_scheduler(scheduler: Mapping | object) -> Any:
         return scheduler
     if not isinstance(scheduler, Mapping):
         raise UsageError(f"expected a scheduler or its config, got {scheduler!r}", fix=f"choose {SUPPORTED}")
-    name = scheduler.get("_class_name", "DDPMScheduler")
-    cls: Any = getattr(package, name, None)
+    name, times = scheduler.get("_class_name", "DDPMScheduler"), scheduler.get("num_train_timesteps", 1000)
+    cls: Any = getattr(package, name, None) if isinstance(name, str) else None
     known = isinstance(cls, type) and issubclass(cls, package.SchedulerMixin)
     if not known:
         raise UsageError(f"diffusers {package.__version__} has no scheduler {name}", fix=f"choose {SUPPORTED}")
+    if type(times) is not int or not 1 <= times <= LONGEST:
+        raise UsageError(
+            f"the scheduler's num_train_timesteps is {times}, expected a whole number up to {LONGEST:,}",
+            fix="set it to the number of times that the model was trained at, often 1000",
+        )
     try:
         return cls.from_config(_plain(scheduler))
     except Exception as error:  # whatever a schedule makes of a wrong setting
-        raise UsageError(f"the config does not build a {name} ({error})", fix="compare it with one saved") from error
+        raise UsageError(
+            f"the config does not build a {name} ({brief(error)})", fix="compare it with one saved"
+        ) from error
 
 
 def _prediction(scheduler: Any) -> str:
@@ -230,8 +270,10 @@ def _levels(scheduler: Any) -> tuple[np.ndarray, np.ndarray]:
         raise UsageError(
             f"{name} does not describe a variance-preserving process in discrete time", fix=f"choose {SUPPORTED}"
         )
-    bar = np.asarray(bar, dtype=np.float64)
-    times = np.flatnonzero((bar > 0) & (bar < 1))  # a schedule of zero terminal SNR ends with pure noise
+    bar = np.asarray(bar, dtype=np.float64).copy()
+    if scheduler.config.get("rescale_betas_zero_snr"):
+        bar[-1] = 0.0  # pure noise, for which some schedulers put another small number
+    times = np.flatnonzero((bar > 0) & (bar < 1))  # without pure noise, which is the end of such a schedule
     levels = np.log((1 - bar[times]) / bar[times]) / 2
     if len(times) < 2 or not (np.diff(levels) > 0).all():
         raise UsageError(f"the noise of this {name} does not grow from step to step", fix="check its betas")
