@@ -94,10 +94,10 @@ def test_inception_score_is_the_formula(linear, images):
 
 def test_the_extremes_of_the_inception_score():
     certain = Extractor(
-        "certain", "", lambda x: (x.flatten(1), 1e3 * nn.functional.one_hot(x.flatten(1)[:, 0].long(), 5))
+        "certain", "", lambda x: (x.flatten(1), 1e3 * nn.functional.one_hot((4 * x.flatten(1)[:, 0]).long(), 5))
     )
     classes = torch.arange(100).remainder(5).float().reshape(100, 1, 1, 1)
-    score = InceptionScore(certain, splits=1)
+    score = InceptionScore(certain, splits=1, data_range=4)
     score.update(classes)
     assert score.compute() == (pytest.approx(5), None)
 

@@ -15,6 +15,7 @@ from basis.core.arrays import as_tensor, plain_torch
 from basis.core.assessment import assess as assessed
 from basis.core.errors import DataError, UnlikelyMixtureWarning, UsageError
 from basis.core.mixing import Mixing
+from basis.core.modes import interchangeable
 from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
 from basis.core.sampler import State
@@ -199,6 +200,7 @@ def _batches(
         noise = Noise(part.prior.shape, seed, index[start : start + size], samples, part.mixture.device)
         parts.append((yield from separator.stream(part, noise)))
     result = parts[0] if len(parts) == 1 else join(problem, parts)
+    result = dataclasses.replace(result, kinds=tuple(interchangeable(problem.prior, problem.mixing)))
     if not assess:
         return result
     found = assessed(problem, result, size, separator.asks_prior)

@@ -87,36 +87,42 @@ def standard_error(values: Tensor) -> float:
 def evaluate(separation: Separation, truth: Tensor, labels: Labels | None = None) -> Evaluation:
     """Compare a separation with the true sources, (B, K, *S) in [0, 1]: the protocol of Table 2.
 
+    Sources are compared under the best assignment among those that can change places (`Separation.kinds`): all of one
+    prior and equal weights. With other weights the order is known, and a separation in another order is wrong.
+
     Args:
         separation: what was found.
         truth: the true sources.
         labels: of the digits in each mixture, see `digit_labels`.
     """
     samples = separation.samples.cpu()
-    candidates = torch.stack([psnr(sample, truth) for sample in samples.unbind(1)], 1)
-    found, note = figures(separation.sources.cpu(), truth, labels)
+    candidates = torch.stack([psnr(sample, truth, kinds=separation.kinds) for sample in samples.unbind(1)], 1)
+    found, note = figures(separation.sources.cpu(), truth, labels, separation.kinds)
     return Evaluation(**found, residual=separation.residual.cpu(), candidates=candidates, note=note)
 
 
-def figures(estimate: Tensor, truth: Tensor, labels: Labels | None = None) -> tuple[dict[str, Tensor], str]:
-    """Return how separated sources compare with the true ones, under the best assignment, whatever their order.
+def figures(
+    estimate: Tensor, truth: Tensor, labels: Labels | None = None, kinds: Sequence[int] | None = None
+) -> tuple[dict[str, Tensor], str]:
+    """Return how separated sources compare with the true ones, under the best assignment.
 
     Args:
         estimate, truth: sources, (B, K, *S) in [0, 1].
         labels: of the digits in each mixture, see `digit_labels`.
+        kinds: which sources may change places, see `basis.align`; all by default.
 
     Returns:
         Figures of each mixture, (B,): "psnr" in dB; "ssim" of images that are large enough; "right", whether the digits
         are read right, where they have labels. And a note on what SSIM takes where it is not at hand.
     """
-    found, note = {"psnr": psnr(estimate, truth)}, ""
+    found, note = {"psnr": psnr(estimate, truth, kinds=kinds)}, ""
     if defined(truth):
         try:
-            found["ssim"] = ssim(estimate, truth)
+            found["ssim"] = ssim(estimate, truth, kinds=kinds)
         except UsageError as error:  # no torchmetrics: the other figures are worth having without
             note = str(error)
     if labels is not None and truth.shape[2:] == DIGIT:
-        found["right"] = DigitsRight(labels)(estimate, truth)
+        found["right"] = DigitsRight(labels, kinds=kinds)(estimate, truth)
     return found, note
 
 

@@ -14,7 +14,12 @@ from basis.core.errors import DataError, UsageError
 NUMBERS = "biuf"  # numpy's kinds of real numbers: bool, signed, unsigned, floating
 
 
-def as_tensor(value: object, what: str = "the mixture", device: torch.device | str | None = None) -> Tensor:
+def as_tensor(
+    value: object,
+    what: str = "the mixture",
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     """Return an array of real numbers as a float32 tensor that carries no gradient.
 
     Args:
@@ -22,6 +27,7 @@ def as_tensor(value: object, what: str = "the mixture", device: torch.device | s
             and strides. Integers and booleans keep their values: 255 stays 255.
         what: names the array in errors.
         device: where the tensor is needed; by default where it is, the CPU for numpy arrays.
+        dtype: torch.float64 where that is wanted in place of float32.
 
     Returns:
         A tensor of the same shape. It may share memory with a float32 value. Values beyond the range of float32 become
@@ -45,16 +51,16 @@ def as_tensor(value: object, what: str = "the mixture", device: torch.device | s
             fix="read it with basis.signals.image.read, which gives (channels, height, width) in [0, 1]",
         )
     if isinstance(value, Tensor):
-        return _from_torch(value, what, device)
+        return _from_torch(value, what, device, dtype)
     if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
-        return _from_numpy(value, what).to(device or "cpu")
+        return _from_numpy(value, what, dtype).to(device or "cpu")
     raise UsageError(
         f"expected {what} as a torch or numpy array, got {type(value).__name__}",
         fix="turn numbers into an array with np.array(…); the command line reads files",
     )
 
 
-def _from_torch(tensor: Tensor, what: str, device: torch.device | str | None) -> Tensor:
+def _from_torch(tensor: Tensor, what: str, device: torch.device | str | None, dtype: torch.dtype) -> Tensor:
     checks = {
         "a nested tensor": (tensor.is_nested, "torch.stack its parts"),
         "a meta tensor, which has no values": (tensor.is_meta, "give the tensor itself"),
@@ -68,13 +74,13 @@ def _from_torch(tensor: Tensor, what: str, device: torch.device | str | None) ->
     try:
         with plain_torch():
             own = tensor.clone() if tensor.is_inference() else tensor  # gradients of others may pass through it
-            return own.detach().resolve_neg().to(device or own.device, torch.float32)
+            return own.detach().resolve_neg().to(device or own.device, dtype)
     except (RuntimeError, NotImplementedError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{what} cannot be taken as float32 ({reason})", fix="give a float32 tensor") from error
 
 
-def _from_numpy(value: object, what: str) -> Tensor:
+def _from_numpy(value: object, what: str, dtype: torch.dtype) -> Tensor:
     if np.ma.is_masked(value):
         raise DataError(f"{what} is an array with masked values", fix="fill them first, with .filled(0) for instance")
     array = np.asarray(value)
@@ -86,7 +92,9 @@ def _from_numpy(value: object, what: str) -> Tensor:
             else "convert it, for instance with .astype(np.float32)",
         )
     with np.errstate(over="ignore"):
-        return torch.from_numpy(np.require(array, np.float32, ["C", "A", "W"]))
+        return torch.from_numpy(
+            np.require(array, np.float64 if dtype is torch.float64 else np.float32, ["C", "A", "W"])
+        )
 
 
 @contextmanager

@@ -47,6 +47,8 @@ class Separation:
         choice: which sample stands for each mixture, (B,), int64.
         scores: what the samples were chosen by, (B, n), the higher the better; None where nothing was.
         modes: the distinct answers to each mixture with their weights, B of them; None where the method has none.
+        kinds: K numbers, the same for sources that can change places: those of one prior and one part in the mixture,
+            see `basis.core.modes.interchangeable`. The order of others is known, and metrics keep it.
         evaluations: what each mixture cost, everything included, in evaluations of the prior for each source, (B,),
             int64; None where the method does not say.
         assessment: what speaks for the result and against it, without the truth; None where it was not asked for.
@@ -67,6 +69,7 @@ class Separation:
     modes: tuple[Modes, ...] | None = None
     evaluations: Tensor | None = None
     assessment: Assessment | None = None
+    kinds: tuple[int, ...] | None = None
 
     @property
     def sources(self) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from basis.core.checkpoint import CARD, HEADER, PRETRAINED, WEIGHTS, sha256_of
 from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError, unknown
-from basis.core.metric import SetMetric
+from basis.core.metric import UNIT, DataRange, SetMetric, Values, scaled
 from basis.networks.digit_classifier import DigitClassifier
 from basis.networks.picture_classifier import PictureClassifier
 
@@ -64,17 +64,28 @@ class Extractor:
 
 
 class FeatureMetric(SetMetric):
-    """A figure of what an extractor sees in images; ``kind`` is its name without that of the extractor."""
+    """A figure of what an extractor sees in images; ``kind`` is its name without that of the extractor.
+
+    Args:
+        features: what sees the images, see `extractor`.
+        device: where to compute features.
+        data_range: smallest and largest value of the images, which the extractor sees as 0 and 1; or the largest.
+    """
 
     kind: str
     unit = ""
 
-    def __init__(self, features: str | Path | Extractor, device: str = "cpu") -> None:
-        self.extractor = extractor(features, device)
+    def __init__(self, features: str | Path | Extractor, device: str = "cpu", data_range: DataRange = UNIT) -> None:
+        self.extractor, self.data_range = extractor(features, device), data_range
         self.name = f"{self.kind} ({self.extractor.name})"
 
-    def update(self, images: Tensor, real: bool = False) -> None:
-        for features, logits in self.extractor(images):
+    def update(self, images: Values, real: bool = False) -> None:
+        """Take in images, (N, C, H, W): separated ones, or real ones to compare them with.
+
+        Raises:
+            UsageError: values of another range than the data's; separated images may be outside of it a little.
+        """
+        for features, logits in self.extractor(scaled(images, self.data_range, exact=real)):
             self.take(features, logits, real)
 
     @abstractmethod

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from basis.core.errors import UsageError
+from basis.core.metric import UNIT, DataRange
 from basis.metrics._features import Extractor, FeatureMetric
 
 
@@ -22,6 +23,7 @@ class FID(FeatureMetric):
     Args:
         features: what sees the images; see `basis.metrics._features.extractor`. The paper's is "inception".
         device: where to compute features.
+        data_range: smallest and largest value of the images, or the largest alone: 255 for 8-bit values.
 
     Raises:
         UsageError: torchmetrics is not installed.
@@ -37,8 +39,10 @@ class FID(FeatureMetric):
 
     kind = "FID"
 
-    def __init__(self, features: str | Path | Extractor = "inception", device: str = "cpu") -> None:
-        super().__init__(features, device)
+    def __init__(
+        self, features: str | Path | Extractor = "inception", device: str = "cpu", data_range: DataRange = UNIT
+    ) -> None:
+        super().__init__(features, device, data_range)
         self._state: Any = None
 
     def take(self, features: Tensor, logits: Tensor | None, real: bool = False) -> None:

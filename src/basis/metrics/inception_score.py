@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
+from basis.core.metric import UNIT, DataRange
 from basis.metrics._features import Extractor, FeatureMetric
 
 SPLITS = 10
@@ -25,6 +26,7 @@ class InceptionScore(FeatureMetric):
         features: what classifies the images; see `basis.metrics._features.extractor`. The paper's is "inception".
         device: where to compute.
         splits: number of splits.
+        data_range: smallest and largest value of the images, or the largest alone: 255 for 8-bit values.
 
     Raises:
         UsageError: the extractor has no class probabilities.
@@ -40,9 +42,13 @@ class InceptionScore(FeatureMetric):
     kind = "Inception Score"
 
     def __init__(
-        self, features: str | Path | Extractor = "inception", device: str = "cpu", splits: int = SPLITS
+        self,
+        features: str | Path | Extractor = "inception",
+        device: str = "cpu",
+        splits: int = SPLITS,
+        data_range: DataRange = UNIT,
     ) -> None:
-        super().__init__(features, device)
+        super().__init__(features, device, data_range)
         self.splits, self.count = splits, 0
         self._marginal, self._negentropy = torch.zeros(0), torch.zeros(0)
 

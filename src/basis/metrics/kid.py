@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
+from basis.core.metric import UNIT, DataRange
 from basis.metrics._features import Extractor, FeatureMetric
 
 SUBSETS = 100
@@ -30,6 +31,7 @@ class KID(FeatureMetric):
         size: images of each kind in a subset; all that are kept where these are fewer.
         most: features of each kind that are kept.
         seed: fixes the sample and the subsets.
+        data_range: smallest and largest value of the images, or the largest alone: 255 for 8-bit values.
 
     Raises:
         UsageError: torchmetrics is not installed.
@@ -53,8 +55,9 @@ class KID(FeatureMetric):
         size: int = SIZE,
         most: int = MOST,
         seed: int = 0,
+        data_range: DataRange = UNIT,
     ) -> None:
-        super().__init__(features, device)
+        super().__init__(features, device, data_range)
         self.subsets, self.size, self.most, self.seed = subsets, size, most, seed
         self._kept = {kind: _Reservoir(most, (seed, kind)) for kind in (False, True)}
 

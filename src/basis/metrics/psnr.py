@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from basis.core.metric import Metric, align, pairwise_psnr, reorder
+from basis.core.metric import UNIT, DataRange, Metric, Values, best_order, pairwise_psnr
 
 
 class PSNR(Metric):
-    """Mean over the sources of the peak signal-to-noise ratio, in dB, data in [0, 1] (Table 2)."""
+    """Mean over the sources of the peak signal-to-noise ratio, in dB (Table 2).
+
+    Args:
+        data_range: smallest and largest value of the data, or its width; see `psnr`.
+    """
 
     unit = "dB"
 
+    def __init__(self, data_range: DataRange = UNIT) -> None:
+        self.data_range = data_range
+
     def __call__(self, estimate: Tensor, target: Tensor) -> Tensor:
-        return pairwise_psnr(estimate, target).diagonal(dim1=1, dim2=2).mean(1)
+        return pairwise_psnr(estimate, target, self.data_range).diagonal(dim1=1, dim2=2).mean(1)
 
 
-def psnr(estimate: Tensor, target: Tensor) -> Tensor:
+def psnr(estimate: Values, target: Values, data_range: DataRange = UNIT, kinds: Sequence[int] | None = None) -> Tensor:
     """Return the PSNR of separated sources in dB, for each mixture, under the best assignment.
 
-    ``-10 log10 MSE`` for each source, averaged over the K sources; data in [0, 1], estimates clamped to it.
+    ``10 log10 (width² / MSE)`` for each source, averaged over the K sources, width that of the data's range.
 
     Args:
-        estimate: estimated sources, (B, K, *S), in any order.
+        estimate: estimated sources, (B, K, *S), in any order within a kind; torch or numpy.
         target: true sources, (B, K, *S).
+        data_range: smallest and largest value of the data, to which estimates are clamped; or the width alone, for
+            instance 255 for 8-bit values, with which nothing is clamped. Values of plainly another range are refused.
+        kinds: K numbers; only sources of the same number may change places, see `align`. All may by default.
 
     Returns:
-        PSNR for each mixture, (B,), float64; 100 dB where the error is below 1e-10.
+        PSNR for each mixture, (B,), float64; at most 100 dB.
 
     Raises:
-        UsageError: the shapes differ or are not (B, K, ...).
+        UsageError: the shapes differ or are not (B, K, ...), or the values are not of that range.
 
     Example:
         >>> import torch
         >>> psnr(torch.tensor([[[0.6], [0.1]]]), torch.tensor([[[0.0], [0.5]]]))
         tensor([20.0000], dtype=torch.float64)
     """
-    return PSNR()(reorder(estimate, align(estimate, target)), target)
+    table = pairwise_psnr(estimate, target, data_range)
+    order = best_order(table, kinds)
+    return table.gather(1, order[:, None]).squeeze(1).mean(1)

@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.metric import Metric, best_order, pairwise_psnr, reorder
+from basis.core.metric import UNIT, DataRange, Metric, Values, best_order, comparable
 
 WINDOW = 11  # pixels, a Gaussian of 1.5
 
 
 class SSIM(Metric):
-    """Mean over the sources of the structural similarity, at most 1, data in [0, 1] (Wang et al. 2004).
+    """Mean over the sources of the structural similarity, at most 1 (Wang et al. 2004).
 
     ``(2 μ_x μ_y + c₁)(2 s_xy + c₂) / ((μ_x² + μ_y² + c₁)(s_x² + s_y² + c₂))`` averaged over windows of 11×11 pixels
-    that lie inside the image, with Gaussian weights of 1.5 pixels; c₁ = 0.01², c₂ = 0.03²; channels are averaged.
-    Computed by torchmetrics.
+    that lie inside the image, with Gaussian weights of 1.5 pixels; c₁ = (0.01 L)², c₂ = (0.03 L)², L the width of the
+    data's range; channels are averaged. Computed by torchmetrics.
+
+    Args:
+        data_range: smallest and largest value of the data, or its width; see `basis.psnr`.
     """
 
     unit = "SSIM"
 
+    def __init__(self, data_range: DataRange = UNIT) -> None:
+        self.data_range = data_range
+
     def __call__(self, estimate: Tensor, target: Tensor) -> Tensor:
-        check(estimate, target)
-        found = similarity(estimate.flatten(0, 1), target.flatten(0, 1))
-        return found.unflatten(0, estimate.shape[:2]).mean(1)
+        x, y, width = images(estimate, target, self.data_range)
+        return similarity(x.flatten(0, 1), y.flatten(0, 1), width).unflatten(0, x.shape[:2]).mean(1)
 
 
-def ssim(estimate: Tensor, target: Tensor) -> Tensor:
+def ssim(estimate: Values, target: Values, data_range: DataRange = UNIT, kinds: Sequence[int] | None = None) -> Tensor:
     """Return the structural similarity of separated sources, for each mixture, under the best assignment.
 
     Args:
-        estimate: estimated sources, (B, K, C, H, W), in any order; clamped to [0, 1].
-        target: true sources in [0, 1], (B, K, C, H, W).
+        estimate: estimated sources, (B, K, C, H, W), in any order within a kind; torch or numpy.
+        target: true sources, (B, K, C, H, W).
+        data_range: smallest and largest value of the data, to which estimates are clamped; or its width, see
+            `basis.psnr`.
+        kinds: K numbers; only sources of the same number may change places, see `basis.align`. All may by default.
 
     Returns:
         The mean over the sources for each mixture, (B,), float64, under the assignment with the largest sum.
 
     Raises:
-        UsageError: the shapes differ, images are smaller than 11×11, or torchmetrics is not installed.
+        UsageError: the shapes differ, images are smaller than 11×11, values are of another range, or torchmetrics is
+            not installed.
 
     Example:
         >>> import torch
@@ -47,22 +57,21 @@ def ssim(estimate: Tensor, target: Tensor) -> Tensor:
         >>> ssim(target.flip(1), target)
         tensor([1.], dtype=torch.float64)
     """
-    check(estimate, target)
-    (count, k), shape = estimate.shape[:2], estimate.shape[2:]
-    x = estimate[:, :, None].expand(count, k, k, *shape).flatten(0, 2)
-    y = target[:, None].expand(count, k, k, *shape).flatten(0, 2)
-    order = best_order(similarity(x, y).reshape(count, k, k))
-    return SSIM()(reorder(estimate, order), target)
+    x, y, width = images(estimate, target, data_range)
+    (count, k), shape = x.shape[:2], x.shape[2:]
+    every = (count, k, k, *shape)
+    table = similarity(x[:, :, None].expand(every).flatten(0, 2), y[:, None].expand(every).flatten(0, 2), width)
+    table = table.reshape(count, k, k)
+    return table.gather(1, best_order(table, kinds)[:, None]).squeeze(1).mean(1)
 
 
-def similarity(x: Tensor, y: Tensor) -> Tensor:
-    """Return the structural similarity of images x and y in [0, 1], (N, C, H, W) each, (N,), float64."""
+def similarity(x: Tensor, y: Tensor, width: float = 1.0) -> Tensor:
+    """Return the structural similarity of images x and y, (N, C, H, W) each, float64, (N,), L being ``width``."""
     try:
         from torchmetrics.functional.image import structural_similarity_index_measure
     except ImportError as error:
         raise UsageError("SSIM needs torchmetrics", fix="pip install 'basis-separation[metrics]'") from error
-    x, y = x.clamp(0, 1).double(), y.double()
-    settings: Any = {"data_range": 1.0, "reduction": "none", "return_full_image": True}
+    settings: Any = {"data_range": width, "reduction": "none", "return_full_image": True}
     *_, full = structural_similarity_index_measure(x, y, **settings)
     edge = WINDOW // 2  # windows that stick out of the image do not count
     return full[..., edge:-edge, edge:-edge].flatten(1).mean(1)
@@ -73,12 +82,13 @@ def defined(sources: Tensor) -> bool:
     return sources.dim() == 5 and min(sources.shape[-2:]) >= WINDOW
 
 
-def check(estimate: Tensor, target: Tensor) -> None:
-    """Raise `UsageError` for what has no structural similarity."""
-    pairwise_psnr(estimate, target)  # shapes and finite values
-    if not defined(estimate):
+def images(estimate: Values, target: Values, data_range: DataRange) -> tuple[Tensor, Tensor, float]:
+    """Return what `comparable` does; raises `UsageError` for what has no structural similarity too."""
+    x, y, width = comparable(estimate, target, data_range)
+    if not defined(x):
         raise UsageError(
             f"structural similarity needs images (B, K, C, H, W) of at least {WINDOW}×{WINDOW} pixels, got "
-            f"{tuple(estimate.shape)}",
+            f"{tuple(x.shape)}",
             fix="take the PSNR for smaller ones",
         )
+    return x, y, width

@@ -181,8 +181,9 @@ class Store:
 def measure(job: Job, result: Separation, drawn: Mixtures) -> dict[str, np.ndarray]:
     """Return what a part holds: figures of each mixture, and its sources in 8 bits in the truth's order."""
     estimate, truth = result.sources.cpu(), drawn.sources
-    found, _ = figures(estimate, truth, digit_labels(drawn.info))
-    found |= {"residual": result.residual.cpu(), "sources": _bytes(reorder(estimate, align(estimate, truth)))}
+    found, _ = figures(estimate, truth, digit_labels(drawn.info), result.kinds)
+    order = align(estimate, truth, kinds=result.kinds)
+    found |= {"residual": result.residual.cpu(), "sources": _bytes(reorder(estimate, order))}
     if job.keep:
         found["samples"] = _bytes(result.samples.cpu())
     return {name: value.numpy() for name, value in found.items()}
