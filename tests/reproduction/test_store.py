@@ -164,9 +164,8 @@ def test_the_plan_counts_what_is_left(tmp_path, monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr(planning.time, "monotonic", lambda: next(clock))
     rough = Job("digits", settings={"levels": 2, "steps": 3}, prior="tiny")
-    monkeypatch.setattr(
-        Setup, "prior", lambda self, job: basis.GaussianMixture([1.0], torch.zeros(1, 1, 8, 8), torch.eye(64)[None])
-    )
+    normal = basis.GaussianMixture([1.0], torch.full((1, 1, 8, 8), 0.5), 0.05 * torch.eye(64)[None])
+    monkeypatch.setattr(Setup, "prior", lambda self, job: normal)
     monkeypatch.setattr(Setup, "hashes", lambda self, job: {})
     store = Store(tmp_path, Setup(batch_size=4))
     list(store.compute(rough, 2))

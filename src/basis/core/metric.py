@@ -18,7 +18,7 @@ from basis.core.settings import Finite, takes
 Values = Tensor | np.ndarray
 DataRange = float | Sequence[float]
 UNIT = (0.0, 1.0)
-TRUE, ESTIMATED = 0.01, 0.25  # parts of the data's range by which values may be outside of it, see `comparable`
+TRUE, ESTIMATED = 0.01, 0.5  # parts of the data's range by which values may be outside of it, see `comparable`
 EXACT = 1e-10  # mean squared error below which an image counts as exact: 100 dB where the range is 1
 
 
@@ -76,8 +76,8 @@ def comparable(estimate: Values, target: Values, data_range: DataRange = UNIT) -
 
     Raises:
         UsageError: shapes that differ or are not (B, K, ...); values that are not finite; true values that are more
-            than a hundredth of the range outside of it; estimates of a mixture that are outside of it by more than a
-            quarter of it in the root mean square, which is another range and not a sampler's error.
+            than a hundredth of the range outside of it; estimates of a mixture that are outside of it by more than
+            half of it in the root mean square, which is another range and not a sampler's error.
     """
     estimate = as_tensor(estimate, "the estimate", dtype=torch.float64)
     target = as_tensor(target, "the target", estimate.device, torch.float64)

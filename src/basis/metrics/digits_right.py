@@ -57,7 +57,7 @@ class DigitsRight(Metric):
 
     @torch.no_grad()
     def read(self, x: Tensor, exact: bool = False) -> Tensor:
-        """Return the digit read in each source, (B, K), of sources (B, K, 1, 28, 28), true ones being exact, see `scaled`."""
+        """Return the digit read in each source, (B, K), of sources (B, K, 1, 28, 28); ``exact`` as in `scaled`."""
         if tuple(x.shape[2:]) != (1, 28, 28):
             raise UsageError(f"digits are read from sources (B, K, 1, 28, 28), got {tuple(x.shape)}")
         parts = scaled(x.flatten(0, 1), self.data_range, exact).clamp(0, 1).split(BATCH)
