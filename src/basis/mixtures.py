@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from basis.core.arrays import as_tensor
 from basis.core.claim import whole
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError, UsageError, unknown
+from basis.core.limits import check_archive
 from basis.core.output import replacing
 from basis.mixings.weighted_sum import WeightedSum
 
@@ -154,8 +156,10 @@ def load_mixtures(folder: str | Path) -> Mixtures:
         info = json.loads((folder / INFO).read_text())
         pairs = []
         for i in range(info["n"]):
-            with np.load(folder / f"{i:05d}.npz", allow_pickle=False) as file:
-                pairs.append((torch.from_numpy(file["mixture"]), torch.from_numpy(file["sources"])))
+            path = folder / f"{i:05d}.npz"
+            check_archive(path)
+            with np.load(path, allow_pickle=False) as file:
+                pairs.append(tuple(as_tensor(file[key], f"{path}: {key}") for key in ("mixture", "sources")))
         mixture, sources = (torch.stack(parts) for parts in zip(*pairs, strict=True))
         weights = tuple(info["weights"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -15,8 +15,9 @@ import typer
 from basis.cli import colorize, compare, convert, count, data, demo, describe, fit, generate, reproduce, separate, train
 from basis.cli.options import Stopped, complain
 from basis.core.durable import SIGNALS
-from basis.core.errors import BasisError, DataWarning, UsageError
+from basis.core.errors import BasisError, DataWarning, UnlikelyMixtureWarning, UsageError
 
+OURS = (DataWarning, UnlikelyMixtureWarning)
 INTERRUPTED = 130  # how typer ends after a KeyboardInterrupt
 
 app = typer.Typer(
@@ -71,13 +72,14 @@ def main() -> None:
 
 
 def _say_warnings() -> None:
-    """Print each `DataWarning` as one line, others as Python does."""
+    """Print each of our own warnings as one line, others as Python does."""
     show = warnings.showwarning
 
     def say(message: Warning | str, category: type[Warning], *where: Any) -> None:
-        complain(message) if issubclass(category, DataWarning) else show(message, category, *where)
+        complain(message) if issubclass(category, OURS) else show(message, category, *where)
 
-    warnings.simplefilter("always", DataWarning)
+    for ours in OURS:
+        warnings.simplefilter("always", ours)
     warnings.showwarning = say  # type: ignore[assignment]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import zipfile
 from pathlib import Path
 
 from basis.core.errors import DataError, UsageError
@@ -42,6 +43,12 @@ def check_bytes(what: object, size: float) -> None:
             f"{what} unpacks to {size / GIB:.3g} GiB, more than the limit of {limit / GIB:.3g} GiB",
             fix=f"make it smaller, or raise the limit: set {VARIABLE}={math.ceil(size / GIB)}",
         )
+
+
+def check_archive(path: Path) -> None:
+    """Raise `DataError` where the files of a zip archive take more than `most_bytes`, by what it says of them."""
+    with zipfile.ZipFile(path) as archive:
+        check_bytes(path, sum(entry.file_size for entry in archive.infolist()))
 
 
 def check_file(path: Path) -> None:

@@ -66,13 +66,13 @@ class CIFAR10(Dataset):
 
     def _read(self, path: Path) -> np.ndarray:
         try:
-            content = np.fromfile(path, np.uint8)
+            size, content = path.stat().st_size, np.fromfile(path, np.uint8, IMAGES * RECORD)
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error})", fix="delete its folder and fetch it again") from error
-        if content.size != IMAGES * RECORD or content.reshape(IMAGES, RECORD)[:, 0].max() > 9:
+        if not content.size == size == IMAGES * RECORD or content.reshape(IMAGES, RECORD)[:, 0].max() > 9:
             raise DataError(
                 f"{path} is not a batch of CIFAR-10's binary version: expected {IMAGES:,} records of {RECORD} bytes "
-                f"that begin with a label from 0 to 9, got {content.size:,} bytes",
+                f"that begin with a label from 0 to 9, got {size:,} bytes",
                 fix="delete its folder and fetch it again",
             )
         return content.reshape(IMAGES, RECORD)
@@ -80,6 +80,8 @@ class CIFAR10(Dataset):
     def _unpickle(self, path: Path) -> np.ndarray:
         """Return the records of a file of the python version as the binary version has them."""
         try:
+            if (size := path.stat().st_size) > 2 * IMAGES * RECORD:
+                raise ValueError(f"it has {size:,} bytes")
             batch = plain(path.read_bytes())
             labels, pixels = np.array(batch[b"labels"]), batch[b"data"].value
             shapes = (labels.shape, pixels.shape)

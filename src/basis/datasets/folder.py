@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -130,17 +131,27 @@ class Folder(Dataset):
         folder = self.folder
         present = {NAMES[entry.name] for entry in folder.iterdir() if entry.is_dir() and entry.name in NAMES}
         splits: dict[str, list[tuple[Path, str]]] = {"train": [], "validation": [], "test": []}
-        for path in sorted(folder.rglob("*")):
+        for path in sorted(_pictures(folder)):
             *above, name = path.relative_to(folder).parts
-            hidden = any(part.startswith(".") for part in (*above, name))
-            if path.suffix.lower() not in SUFFIXES or hidden or not path.is_file():
-                continue
             split = NAMES[above.pop(0)] if above and above[0] in NAMES else "train"
             if split == "train":
                 wanted = TENTHS.get(tenth("/".join((*above, name))), "train")
                 split = "train" if wanted in present else wanted
             splits[split].append((path, above[0] if above else ""))
         return splits
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """Yield the pictures at any depth of a folder, without hidden files and folders, links to folders, and pipes."""
+    left = [str(folder)]
+    while left:
+        try:
+            entries = [entry for entry in os.scandir(left.pop()) if not entry.name.startswith(".")]
+        except OSError as error:
+            raise DataError(f"{folder} holds a folder that cannot be read ({error.strerror})", fix="move it") from error
+        left += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        names = [entry for entry in entries if os.path.splitext(entry.name)[1].lower() in SUFFIXES]
+        yield from (Path(entry.path) for entry in names if entry.is_file())
 
 
 def _classes(splits: dict[str, list[tuple[Path, str]]]) -> list[str]:

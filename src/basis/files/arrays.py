@@ -12,7 +12,7 @@ from torch import Tensor
 
 from basis.core.arrays import as_tensor
 from basis.core.errors import BasisError, DataError
-from basis.core.limits import check_bytes, check_file
+from basis.core.limits import check_archive, check_bytes, check_file
 
 ARRAYS = {".npy", ".npz", ".pt"}
 KEY = "mixture"
@@ -50,8 +50,7 @@ def read_array(path: Path) -> Tensor:
 
 def _torch(path: Path) -> Tensor:
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            check_bytes(path, sum(entry.file_size for entry in archive.infolist()))
+        check_archive(path)
     value = torch.load(path, map_location="cpu", weights_only=True)
     value = value[KEY] if isinstance(value, dict) else value
     if not isinstance(value, Tensor):
