@@ -42,7 +42,7 @@ def test_weights_of_exact_samples():
         found = find_modes(x, scores, [0, 0], same=0.15)
         for j, (pair, weight) in enumerate(expected.items()):
             np.testing.assert_allclose(np.sort(found.mean[j].flatten()), pair, atol=0.03)
-            assert abs(found.weights[j].item() - weight) < 0.1
+            assert abs(found.rank_weights[j].item() - weight) < 0.1
 
 
 def test_weights_from_scores_do_not_ask_how_often_a_mode_was_found():
@@ -51,10 +51,10 @@ def test_weights_from_scores_do_not_ask_how_often_a_mode_was_found():
     keep = torch.cat([seldom.nonzero().flatten(), (~seldom).nonzero().flatten()[:20]])
     found = find_modes(x[keep], logs[keep], [0, 0], same=0.15)
     (first, weight), *_ = merged(means, weights).items()
-    assert abs(found.weights[0].item() - weight) < 0.1
+    assert abs(found.rank_weights[0].item() - weight) < 0.1
     counted = find_modes(x[keep], None, [0, 0], same=0.15)
     assert np.abs(np.sort(counted.mean[0].flatten()) - first).max() > 0.2  # counting alone is misled
-    flat = find_modes(x[keep], logs[keep], [0, 0], same=0.15, temperature=1e6).weights
+    flat = find_modes(x[keep], logs[keep], [0, 0], same=0.15, temperature=1e6).rank_weights
     torch.testing.assert_close(flat, torch.full_like(flat, 1 / len(flat)))
 
 
@@ -64,8 +64,8 @@ def test_moments_by_hand():
     found = find_modes(samples, torch.tensor([0.0, 2.0, -1.0, 2.0, 1.0]), [0, 0], same=0.1)
     torch.testing.assert_close(found.mean, torch.stack([b, a - 0.02 / 3]))
     spread = torch.tensor([0.0, 0.02, -0.04]).std(correction=0)
-    torch.testing.assert_close(found.std, torch.stack([torch.zeros(2, 2), spread.expand(2, 2)]))
-    torch.testing.assert_close(found.weights, torch.softmax(torch.tensor([2.0, 0.0]), 0))
+    torch.testing.assert_close(found.spread, torch.stack([torch.zeros(2, 2), spread.expand(2, 2)]))
+    torch.testing.assert_close(found.rank_weights, torch.softmax(torch.tensor([2.0, 0.0]), 0))
     assert found.counts.tolist() == [2, 3]
     assert len(find_modes(samples, same=0.1).counts) == 3  # no source may change places
     assert len(find_modes(samples, same=1e-6).counts) == 4

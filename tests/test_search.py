@@ -53,7 +53,7 @@ def test_the_mean_of_the_mode_is_the_posterior_mean():
     found = basis.separate(torch.tensor(m), build(GAUSSIAN_3D), basis.WeightedSum(alphas), method)
     deviation = np.sqrt(np.linalg.inv(H[0]).diagonal())
     assert np.abs((found.sources[0].flatten().numpy() - means[0]) / (deviation / 8)).max() < 5
-    np.testing.assert_allclose(found.modes[0].std[0].flatten(), deviation, rtol=0.4)
+    np.testing.assert_allclose(found.modes[0].spread[0].flatten(), deviation, rtol=0.4)
     best = basis.separate(
         torch.tensor(m), build(GAUSSIAN_3D), basis.WeightedSum(alphas),
         Search(8, batch=8, agree=9, same=10.0, steps=60, mean=False, sigma_max=3.0, **sampler),
@@ -77,8 +77,34 @@ def test_modes_have_the_weights_of_the_posterior():
         np.testing.assert_allclose(pairs, [[0.35, 0.65], [0.0, 1.0]], atol=0.03)
         assert modes.counts[0] > 4 * modes.counts[1]  # the rarer is found more rarely still
         torch.testing.assert_close(sources, SUM.project(modes.mean[:1], mixture[:1])[0])
-    weights = torch.stack([modes.weights[0] for modes in found.modes])
+    weights = torch.stack([modes.rank_weights[0] for modes in found.modes])
     assert abs(weights.mean().item() - 2.25 / 3.25) < 0.1
+
+
+@pytest.mark.parametrize("likelier", [1.5, 0.53])
+def test_an_exact_rank_has_weights_of_the_posterior_by_default(likelier):
+    """p(0.35 + 0.65) : p(0 + 1) is likelier² : 1, for 0.53 that is 0.22 and 0.78; the pairs are equally wide."""
+    truth = likelier**2 / (1 + likelier**2)
+    found = basis.separate(
+        torch.ones(4, 1, 2, 2), four(likelier), SUM, "search", candidates=60, batch=60, agree=61, steps=40, share=0.0,
+        same=0.1,
+    )  # fmt: skip
+    weights = []
+    for modes in found.modes:
+        assert len(modes.counts) == 2
+        first = 0 if abs(modes.mean[0].mean((1, 2, 3)) - 0.5).max() < 0.3 else 1  # where 0.35 + 0.65 is
+        weights.append(modes.rank_weights[first].item())
+    assert abs(np.mean(weights) - truth) < 0.07
+
+
+def test_the_temperature_changes_no_answer():
+    settings = {"candidates": 12, "batch": 12, "agree": 13, "steps": 20, "share": 0.0, "same": 0.1}
+    cold, warm = (
+        basis.separate(torch.ones(1, 1, 2, 2), four(1.5), SUM, "search", temperature=t, **settings) for t in (1.0, 4.0)
+    )
+    assert torch.equal(cold.sources, warm.sources)
+    ratio = [modes.rank_weights.log().diff().abs().item() for modes in (cold.modes[0], warm.modes[0])]
+    assert ratio[0] == pytest.approx(4 * ratio[1], rel=1e-3)
 
 
 def test_plain_mixtures_cost_less():
@@ -212,7 +238,7 @@ def test_a_search_does_not_depend_on_the_others(pruning, edm, images):
         alone = basis.separate(images[i], edm, SUM, "search", index=[i], **settings)
         torch.testing.assert_close(alone.samples[0], whole.samples[i], rtol=0, atol=1e-4)
         assert alone.evaluations[0] == whole.evaluations[i]
-        torch.testing.assert_close(alone.modes[0].weights, whole.modes[i].weights, rtol=0, atol=1e-3)
+        torch.testing.assert_close(alone.modes[0].rank_weights, whole.modes[i].rank_weights, rtol=0, atol=1e-3)
     parts = basis.separate(images, edm, SUM, "search", batch_size=2, **settings)
     assert torch.equal(parts.evaluations, whole.evaluations)
     assert len(parts.modes) == 3
@@ -306,8 +332,8 @@ def test_on_the_command_line(tmp_path, arguments, edm):
     assert run.exit_code == 0, run.output
     facts = json.loads((tmp_path / "out" / "mixture" / "result.json").read_text())
     assert (facts["method"], facts["evaluations"]) == ("search", 100)
-    assert sum(facts["mode_weights"]) == pytest.approx(1, abs=1e-5)
-    assert CliRunner().invoke(app, [*command, "--method", "fast"]).exit_code == 0
+    assert sum(facts["mode_rank_weights"]) == pytest.approx(1, abs=1e-5)
+    assert CliRunner().invoke(app, [*command, "--method", "fast", "--overwrite"]).exit_code == 0
     facts = json.loads((tmp_path / "out" / "mixture" / "result.json").read_text())
     assert (facts["method"], facts["settings"]["steps"]) == ("sample", 20)
     assert "quality" in CliRunner().invoke(app, ["list"]).output

@@ -169,7 +169,7 @@ def write(
             if result.scores is not None:
                 own["scores"] = result.scores[i].tolist()
             if result.modes is not None:
-                own["mode_weights"] = result.modes[i].weights.tolist()
+                own["mode_rank_weights"] = result.modes[i].rank_weights.tolist()
             if result.evaluations is not None:
                 own["evaluations"] = int(result.evaluations[i])
             fill(target, mixture, result.samples[i], int(result.choice[i]), result.mixing, frames[i], own, words)

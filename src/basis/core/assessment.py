@@ -100,7 +100,7 @@ def _among(modes: Modes, answer: Tensor, kinds: Sequence[int]) -> tuple[float, T
     shares = modes.counts / modes.counts.sum()
     orders = [order(mean, answer, kinds) for mean in modes.mean]
     means = torch.stack([mean[places] for mean, places in zip(modes.mean, orders, strict=True)])
-    stds = torch.stack([std[places] for std, places in zip(modes.std, orders, strict=True)])
+    stds = torch.stack([spread[places] for spread, places in zip(modes.spread, orders, strict=True)])
     nearest = int((means - answer).square().flatten(1).mean(1).argmin())
     weights = shares.to(means).reshape(-1, *[1] * answer.dim())
     centre = (weights * means).sum(0)

@@ -20,9 +20,12 @@ class Modes:
     """The distinct answers among the samples of one mixture, the weightiest first.
 
     Attributes:
-        mean: mean of the samples in each mode, the MMSE estimate given the mode, (J, K, *S).
-        std: their standard deviation in each pixel, (J, K, *S); 0 for a mode of one sample.
-        weights: share of each mode in the posterior, (J,), with sum 1.
+        mean: mean of the samples in each mode, (J, K, *S).
+        spread: standard deviation of these samples in each value, (J, K, *S), in units of the data; 0 for a mode of
+            one sample. It is that of the answers that were kept, and the posterior's only where they are exact samples
+            of it: a search keeps answers that are closer together (a fifth of the posterior's was measured).
+        rank_weights: what the ranking gives each mode, (J,), with sum 1, see `find_modes`. Shares of the posterior
+            only where the scores are exact log-densities and the modes equally wide.
         counts: samples in each mode, (J,), int64.
 
     Example:
@@ -33,8 +36,8 @@ class Modes:
     """
 
     mean: Tensor
-    std: Tensor
-    weights: Tensor
+    spread: Tensor
+    rank_weights: Tensor
     counts: Tensor
 
 
@@ -48,25 +51,26 @@ def find_modes(
     """Group samples of one mixture into modes, sources that could change places aligned.
 
     The best sample that is left takes to itself all others within ``same`` of it, until none is left. Without scores,
-    a mode's weight is its share of the samples, which is right for exact samples of the posterior. With scores ``log
-    p(x) + constant`` it is ``∝ exp(mean score / temperature)``: over a mode q_j of weight w_j the mean of log p(x | m)
-    is ``log w_j`` minus the entropy of q_j, so that this is exact, however often each mode was found, where the modes
-    are equally wide. (A mode in which sources are alike up to ``same`` then weighs too much, by their orders.)
+    a mode's rank weight is its share of the samples. With scores ``log p(x) + constant`` it is ``∝ exp(mean score /
+    temperature)``: over a mode q_j of posterior weight w_j the mean of log p(x | m) is ``log w_j`` minus the entropy of
+    q_j. So at temperature 1, with exact scores and modes that are equally wide, rank weights are the posterior's,
+    however often each mode was found. Otherwise they rank, and are no probabilities. (A mode in which sources are alike
+    up to ``same`` weighs too much, by their orders.)
 
     Args:
         samples: n stacks of sources, (n, K, *S).
         scores: log-density of each up to a constant, (n,), in nats.
         kinds: K numbers; sources of the same number may change places, see `interchangeable`. By default none may.
         same: root mean square difference over all sources and pixels, in units of the data.
-        temperature: more than 1 where scores are estimates with errors of some nats.
+        temperature: 1 for exact scores; more, where they are estimates with errors of some nats, evens the weights out.
 
     Returns:
-        J modes, by falling weight.
+        J modes, by falling rank weight.
 
     Example:
         >>> samples = torch.tensor([[[0.1]], [[0.12]], [[0.9]]])  # of one source
-        >>> find_modes(samples).weights, find_modes(samples, scores=torch.tensor([0.0, 0.0, 3.0])).weights
-        (tensor([0.6667, 0.3333]), tensor([0.9526, 0.0474]))
+        >>> [find_modes(samples, scores).rank_weights for scores in (None, torch.tensor([0.0, 0.0, 3.0]))]
+        [tensor([0.6667, 0.3333]), tensor([0.9526, 0.0474])]
     """
     order = torch.arange(len(samples)) if scores is None else scores.cpu().argsort(descending=True, stable=True)
     left, members, aligned = order.tolist(), [], samples.clone()

@@ -46,7 +46,7 @@ class Separation:
         mixing: how the sources were mixed.
         choice: which sample stands for each mixture, (B,), int64.
         scores: what the samples were chosen by, (B, n), the higher the better; None where nothing was.
-        modes: the distinct answers to each mixture with their weights, B of them; None where the method has none.
+        modes: the distinct answers to each mixture and how they rank, B of them; None where the method has none.
         kinds: K numbers, the same for sources that can change places: those of one prior and one part in the mixture,
             see `basis.core.modes.interchangeable`. The order of others is known, and metrics keep it.
         evaluations: what each mixture cost, everything included, in evaluations of the prior for each source, (B,),

@@ -20,6 +20,7 @@ from basis.separators._ranking import EVALUATIONS, RANKS, check_density
 from basis.separators.sample import Sample
 
 ALL = Pruning(share=1.0, sigma=1.0)
+ESTIMATED = 4.0  # temperature of rank weights where ranks are estimates, which suits the errors of "few"
 
 
 class Search(Separator):
@@ -48,7 +49,8 @@ class Search(Separator):
         rank: "likelihood", "denoising", "few" or "flow", see `BestOf`; by default "likelihood" where every source's
             prior has a density, and "few" for others.
         same: root mean square difference up to which candidates are one mode, in units of the data.
-        temperature: of the modes' weights, see `find_modes`; the default suits the errors of the rank "few".
+        temperature: of the modes' rank weights, see `find_modes`: by default 1 for the rank "likelihood", which is
+            exact, and 4 for others, whose errors are some nats. It changes no answer.
         mean: whether to return the mode's mean rather than its best sample.
         steps, sigma_max, sigma_min, rho, share: of `Sample`, for a candidate.
         **settings: other settings of `Sample`.
@@ -78,7 +80,7 @@ class Search(Separator):
         prune_sigma: float = 0.35,
         rank: str | None = None,
         same: NonNegative = SAME,
-        temperature: Positive = 4.0,
+        temperature: Positive | None = None,
         mean: bool = True,
         steps: Count = 90,
         sigma_max: float = 1.0,
@@ -130,7 +132,8 @@ class Search(Separator):
 
     def _result(self, problem: Problem, pool: Pool, n: int) -> Separation:
         """Return the separation from all candidates: a sample for each search, modes for each mixture."""
-        searches = [pool.modes([i], self.temperature) for i in range(len(pool.mixture))]
+        temperature = self.temperature or (1.0 if pool.rank == "likelihood" else ESTIMATED)
+        searches = [pool.modes([i], temperature) for i in range(len(pool.mixture))]
         x = torch.stack([found.mean[0] for found in searches]) if self.mean else pool.best()
         if self.fresh.project:
             x = problem.mixing.project(x, pool.mixture, problem.prior.support)
@@ -142,7 +145,7 @@ class Search(Separator):
             problem.mixing,
             scores.argmax(1),
             scores,
-            modes=tuple(searches if n == 1 else (pool.modes(group, self.temperature) for group in groups)),
+            modes=tuple(searches if n == 1 else (pool.modes(group, temperature) for group in groups)),
             evaluations=torch.tensor([sum(pool.spent[i] for i in group) for group in groups]),
         )
 
