@@ -117,7 +117,7 @@ def stream(
     """
     problem = pose(mixture, prior, mixing)
     priors = [problem.prior.distinct[i] for i in problem.prior.order]
-    separator = choose(*resolve(method, settings, budget, priors))
+    separator = choose(*resolve(method, settings, budget, priors, mixing))
     count = len(problem.mixture)
     index = list(range(count) if index is None else index)
     batch_size = count if batch_size is None else batch_size

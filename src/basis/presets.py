@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 
 from basis.core.errors import UsageError, unknown
+from basis.core.mixing import Mixing, weights_of
 from basis.core.modes import SAME
 from basis.core.prior import Prior
 from basis.core.separator import SEPARATORS, Separator
 from basis.core.settings import Count, takes
+from basis.separators._levels import unequal
 
 PAPER, BEST = "paper", "quality"
 """What `separate` does where neither a method nor a budget is named, see `preferred`."""
@@ -20,6 +22,9 @@ CHAINS = {"sigma_max": 1.0, "sigma_min": 0.01, "refine_sigma": 0.6, "prune_sigma
 
 IN_WIDTHS = ("sigma_max", "sigma_min", "refine_sigma", "prune_sigma", "same")
 """Settings that presets and budgets give in units of the width of the data's range, which is 1 for images in [0, 1]."""
+
+UNEQUAL = {"balanced": True, "reorder": True, "bounded_variance": True}
+"""What is added where the weights differ and sources are projected, see `Sample` and `Projection`."""
 
 LAST_STATE = {"stability": math.inf, "denoise": False, "project": False}
 """The released code takes its step as it is and ends with the last state, where ours denoises it and projects it."""
@@ -131,7 +136,11 @@ def preferred(priors: Sequence[Prior]) -> str:
 
 
 def resolve(
-    method: str | Separator | None, settings: dict, budget: int | None = None, priors: Sequence[Prior] = ()
+    method: str | Separator | None,
+    settings: dict,
+    budget: int | None = None,
+    priors: Sequence[Prior] = (),
+    mixing: Mixing | None = None,
 ) -> tuple[str | Separator, dict]:
     """Return the method and the settings that a preset's name, or a budget, stands for.
 
@@ -142,6 +151,8 @@ def resolve(
         priors: what sources look like, on which presets and budgets depend: the preferred one; those of images in
             colour; and the noise levels, which are for data in [0, 1] and widen with the priors' support. The presets
             "paper" and those of the released code stay as they are.
+        mixing: how the sources were mixed: where their weights differ, presets and budgets that project take `UNEQUAL`
+            too.
 
     Raises:
         UsageError: a budget beside a method, or below 1; a name that is neither a preset's nor a method's.
@@ -156,19 +167,24 @@ def resolve(
         if method is not None:
             raise UsageError("a budget chooses the method", fix="give a method or a budget, not both")
         method, preset = within(budget, coloured(priors))
-        return method, {**_widened(preset, priors), **settings}
+        return method, {**_suited(method, preset, priors, mixing), **settings}
     method = preferred(priors) if method is None else method
     if not isinstance(method, str):
         return method, settings
     if method in PRESETS:
         method, preset = (PRESETS, ONE_COLOUR_PRESETS, COLOUR_PRESETS)[min(coloured(priors), 2)][method]
-        return method, {**_widened(preset, priors), **settings}
+        return method, {**_suited(method, preset, priors, mixing), **settings}
     if method not in (names := SEPARATORS.names()):
         raise unknown("method", method, [*PRESETS, *names])
     return method, settings
 
 
-def _widened(preset: dict, priors: Sequence[Prior]) -> dict:
-    """Return a preset's settings in units of the data."""
+def _suited(method: str, preset: dict, priors: Sequence[Prior], mixing: Mixing | None) -> dict:
+    """Return a preset's settings in units of the data, with those that suit the weights."""
     width = max((prior.support[1] - prior.support[0] for prior in priors if prior.support), default=1.0)
-    return {name: value * width if name in IN_WIDTHS else value for name, value in preset.items()}
+    found = {name: value * width if name in IN_WIDTHS else value for name, value in preset.items()}
+    projected = method in ("sample", "search") and "posterior" not in preset and len(priors) > 1
+    free = all(prior.levels is None and prior.support is not None for prior in priors)
+    if not (projected and free and mixing and unequal(weights_of(mixing, (len(priors), *priors[0].shape)))):
+        return found
+    return {**found, **UNEQUAL}

@@ -68,7 +68,7 @@ def colorize(
         )
     settings = cli.settings(steps, levels, set_)
     method = USUAL if method is None and budget is None else method
-    separator, rest = cli.method(method, budget, device, settings, priors)
+    separator, rest = cli.method(method, budget, device, settings, priors, mixing)
     facts = {
         "method": separator if isinstance(separator, str) else str(method),
         "method_sha256": cli.method_hash(method),

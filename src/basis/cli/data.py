@@ -87,7 +87,7 @@ def evaluate(
     mixing = WeightedSum(problem.weights)
     priors = cli.priors(prior, mixing.sources, device, precision, compile_)
     settings = cli.settings(steps, levels, set_)
-    separator, rest = cli.method(method, budget, device, settings, priors)
+    separator, rest = cli.method(method, budget, device, settings, priors, mixing)
     title = separator if isinstance(separator, str) else str(method)
     facts = {
         "seed": seed,

@@ -16,6 +16,7 @@ from basis.core.accelerated import Accelerated
 from basis.core.checkpoint import foreign, load_prior, locate, read_card, weights_sha256
 from basis.core.errors import UsageError
 from basis.core.learned import load_separator
+from basis.core.mixing import Mixing
 from basis.core.prior import Prior
 from basis.core.sampler import State
 from basis.core.separator import SEPARATORS, Run, Separator
@@ -121,14 +122,19 @@ def check_device(device: str) -> None:
 
 
 def method(
-    name: str | None, budget: int | None, device: str, settings: dict, priors: Sequence[Prior]
+    name: str | None,
+    budget: int | None,
+    device: str,
+    settings: dict,
+    priors: Sequence[Prior],
+    mixing: Mixing | None = None,
 ) -> tuple[str | Separator, dict]:
     """Return the method that a name or a budget stands for, or that suits the priors, with its settings.
 
     For a folder it is the separator that the folder holds, which has taken them.
     """
     if name is None or not stored(name):
-        return resolve(name, settings, budget, priors)
+        return resolve(name, settings, budget, priors, mixing)
     if budget is not None:
         raise UsageError("a budget chooses the method", fix="give --method or --budget, not both")
     return load_separator(name, device, **settings), {}

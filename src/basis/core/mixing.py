@@ -72,19 +72,24 @@ class Mixing(ABC):
                 break
         return size
 
-    def project(self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None) -> Tensor:
+    def project(
+        self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None, variance: Tensor | None = None
+    ) -> Tensor:
         """Return sources close to x, (B, K, *S), that mix to m, (B, *M): ``x + Jᵀ (m - g(x)) / gain``.
 
         One step is exact, and gives the nearest such sources, where ``J Jᵀ`` is a multiple of the identity as for a
-        weighted sum. It is repeated where not, and in turn with clamping where the sources have bounds.
+        weighted sum. It is repeated where not, and in turn with clamping where the sources have bounds. With variances
+        v, (B, K, *S), values move in proportion to them, ``x + v Jᵀ (m - g(x)) / (gain max v)``: the most where least
+        is known.
         """
+        pace = 1.0 if variance is None else variance / variance.flatten(1).amax(1).reshape(-1, *[1] * (x.dim() - 1))
         gain = self.gain(torch.full_like(x[0], 0.5))
         for _ in range(PROJECTION_ITERATIONS):
             r = self.residual(x, m)
             inside = support is None or bool(((x >= support[0]) & (x <= support[1])).all())
             if gain == 0 or (inside and r.abs().max() <= 1e-6):
                 break
-            x = x + self.adjoint(x, r) / gain
+            x = x + pace * self.adjoint(x, r) / gain
             x = x if support is None else x.clamp(*support)
         return x
 

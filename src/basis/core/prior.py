@@ -66,7 +66,8 @@ class Prior(Typed, nn.Module, ABC):
 
         Args:
             x: examples, (B, *S).
-            sigma: noise level > 0, one number for all examples or a tensor (B,).
+            sigma: noise level > 0, one number for all examples or a tensor (B,); of stacks of sources also (B, K), one
+                for each source.
 
         Returns:
             The score, (B, *S), in inverse units of the data.
@@ -170,15 +171,20 @@ class Product(Prior):
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if x.shape[1] != len(self.order):
             raise UsageError(f"expected a stack of {len(self.order)} sources, (B, K, ...), got {tuple(x.shape)}")
-        if len(self.distinct) == 1 and not (isinstance(sigma, Tensor) and sigma.dim()):
+        own = sigma if isinstance(sigma, Tensor) and sigma.dim() else None
+        if len(self.distinct) == 1 and own is None:
             return self._in_parts(self.distinct[0], x.flatten(0, 1), sigma).unflatten(0, x.shape[:2])
         score = torch.empty_like(x)
         for j, prior in enumerate(self.distinct):
             mine = [k for k, i in enumerate(self.order) if i == j]
             flat = x[:, mine].flatten(0, 1)
-            level = sigma.repeat_interleave(len(mine)) if isinstance(sigma, Tensor) and sigma.dim() else sigma
+            level = sigma if own is None else self._levels(own, len(x))[:, mine].flatten()
             score[:, mine] = self._in_parts(prior, flat, level).unflatten(0, (-1, len(mine)))
         return score
+
+    def _levels(self, sigma: Tensor, count: int) -> Tensor:
+        """Return the noise level of each source, (B, K), of levels (B,) or (B, K)."""
+        return sigma.reshape(len(sigma), -1).expand(count, len(self.order))
 
     def _in_parts(self, prior: Prior, x: Tensor, sigma: float | Tensor) -> Tensor:
         """Return the prior's score of x, (N, *S), from as many calls as memory needs."""
@@ -340,6 +346,6 @@ def free_cache(device: torch.device) -> None:
 
 
 def per_example(value: float | Tensor, x: Tensor) -> Tensor:
-    """Return ``value`` (a number or (B,)) as a tensor that broadcasts against x of shape (B, ...)."""
+    """Return ``value``, a number, (B,) or (B, K), as a tensor that broadcasts against x of shape (B, K, ...)."""
     value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
-    return value.reshape(-1, *[1] * (x.dim() - 1)) if value.dim() else value
+    return value.reshape(*value.shape, *[1] * (x.dim() - value.dim())) if value.dim() else value

@@ -42,6 +42,9 @@ class Grayscale(Mixing):
             )
         return torch.tensordot(x.movedim(2, -1), x.new_tensor(self.weights), 1)
 
-    def project(self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None) -> Tensor:
+    def project(
+        self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None, variance: Tensor | None = None
+    ) -> Tensor:
         """Return colours close to x, (B, 1, 3, H, W), whose grey is m, (B, 1, H, W), as `WeightedSum.project`."""
-        return WeightedSum(self.weights).project(x[:, 0], m[:, 0], support)[:, None]
+        own = None if variance is None else variance[:, 0]
+        return WeightedSum(self.weights).project(x[:, 0], m[:, 0], support, own)[:, None]

@@ -43,11 +43,14 @@ class WeightedSum(Mixing):
             raise UsageError(f"expected {self.sources} sources, (B, {self.sources}, ...), got {tuple(x.shape)}")
         return torch.tensordot(x.movedim(1, -1), x.new_tensor(self.alphas), 1)
 
-    def project(self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None) -> Tensor:
+    def project(
+        self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None, variance: Tensor | None = None
+    ) -> Tensor:
         """Return the sources close to x, (B, K, *S), that mix to m, (B, *M), as `Mixing.project`, but directly.
 
         What is missing is shared among the sources that can still move, ``x_k + α_k (m - g(x)) / Σ α²``; in each round
-        a source of every pixel comes to its bound, or the pixel is done.
+        a source of every pixel comes to its bound, or the pixel is done. With variances v, (B, K, *S), those move most
+        that are least sure, ``x_k + α_k v_k (m - g(x)) / Σ α² v``.
         """
         low, high = support or (-math.inf, math.inf)
         alphas = x.new_tensor(self.alphas).reshape(-1, *[1] * (x.dim() - 2))
@@ -55,9 +58,10 @@ class WeightedSum(Mixing):
             r = self.residual(x, m)[:, None]
             if r.abs().max() <= TOLERANCE and x.min() >= low and x.max() <= high:
                 break
-            way = alphas * r
+            way = alphas * r if variance is None else alphas * variance * r
             # Sources out of bounds come in at once, those at a bound leave it inwards only.
-            gain = torch.where(torch.where(way > 0, x < high, x > low), alphas**2, 0.0)
+            weight = alphas**2 if variance is None else alphas**2 * variance
+            gain = torch.where(torch.where(way > 0, x < high, x > low), weight, 0.0)
             share = way / gain.sum(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
             x = torch.where(gain > 0, x + share, x).clamp(low, high)
         return x

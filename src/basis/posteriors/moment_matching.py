@@ -76,8 +76,13 @@ class MomentMatching(Posterior):
     def _pull(self, x: Tensor, clean: Tensor, sigma: float | Tensor) -> Tensor:
         """Return ``J Aᵀ v`` with ``(σ_y² / σ² + A J Aᵀ) v = m - A x̂``, J = ∂x̂/∂x, by conjugate gradients.
 
-        Each example has its own step sizes. ``J Aᵀ v`` is summed up on the way, which spares another product.
+        Each example has its own step sizes. ``J Aᵀ v`` is summed up on the way, which spares another product. Where
+        each source has its own noise level, σ is their root mean square, and J stands for ``(σ_k / σ)² ∂x̂_k/∂x_k``.
         """
+        own = None
+        if isinstance(sigma, Tensor) and sigma.dim() == 2:
+            own, sigma = sigma, sigma.square().mean(1).sqrt()
+            own = per_example(own / sigma[:, None], x) ** 2
         r = self.mixture - self.mixing(clean)
         ridge = per_example(self.noise, r) ** 2 / per_example(sigma, r) ** 2
         pull, p, rr = torch.zeros_like(x), r, dot(r, r)
@@ -85,6 +90,7 @@ class MomentMatching(Posterior):
         for i in range(self.iterations):
             u = self.mixing.adjoint(x, p)
             q = torch.autograd.grad(clean, x, u, retain_graph=i + 1 < self.iterations)[0]
+            q = q if own is None else own * q
             Mp = ridge * p + self.mixing(q)
             pMp = dot(p, Mp)
             # A network's ∂D/∂x need not be positive: such a direction is left alone.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import combinations
+
 import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.mixing import MIXINGS, Mixing
+from basis.core.mixing import MIXINGS, Mixing, weights_of
 from basis.core.posterior import Posterior
 from basis.core.prior import Prior, per_example
 
+LEFT = 0.1  # part of σ² that is left to a denoised value at the end of its range
 ISOTROPIC = 1e-4  # relative difference up to which J Jᵀ counts as a multiple of the identity
 
 
@@ -31,6 +36,12 @@ class Projection(Posterior):
     ``bounded`` keeps the estimate within the prior's support, exact mixtures by `Mixing.project`: where a mixture of
     images in [0, 1] is 0, so is every source. On MNIST it is worth 2 dB.
 
+    ``bounded_variance`` replaces σ² in each pixel of each source by ``v = min(σ², (x̂ - a)(b - x̂)) + 0.1 σ²``: no value
+    in [a, b] with mean x̂ has a variance above ``(x̂ - a)(b - x̂)`` (Bhatia & Davis 2000). The residual then goes to the
+    sources that are unsure, ``x̂_k + α_k v_k (m - A x̂) / (Σ α² v + σ_y²)``. The same holds where each source has its own
+    noise level. ``reorder`` lets denoised sources of one prior change places where that explains the mixture better:
+    with unequal weights only one order is right, and the chain may have started with another.
+
     A prior that was trained to see the mixture itself in part of its examples (``Prior.known``), the grey of images in
     colour, say, is shown it: for exact mixtures of that kind, ``x̂ = D(x + A⁺ (m - A x), σ)`` is E[x₀ | x, m] but for
     the training's error, since the rest of x is all that has noise. (In windows, see `Windowed`, it is that of each.)
@@ -44,11 +55,15 @@ class Projection(Posterior):
         noise: standard deviation σ_y >= 0 of the mixture, in its units: a number, or one for each mixture, (B,). 0
             for exact mixtures.
         bounded: whether to keep to the prior's support, where it has one.
+        bounded_variance: whether the variance of a denoised value is bounded by the prior's support, see above.
+        reorder: whether sources may change places, see above; for samplers that keep nothing of the state but D, such
+            as `Ancestral` with eta=inf.
         known: whether the prior is shown the mixture; by default where it was trained to be, and the mixture is exact.
 
     Raises:
         UsageError: negative noise; noise with a mixture to be shown, or with a mixing for which ``J Jᵀ`` is no
-            multiple of the identity.
+            multiple of the identity; bounded_variance or reorder with another mixing than a weighted sum;
+            bounded_variance with a prior that has no support.
 
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum
@@ -67,6 +82,8 @@ class Projection(Posterior):
         noise: float | Tensor = 0.0,
         bounded: bool = False,
         known: bool | None = None,
+        bounded_variance: bool = False,
+        reorder: bool = False,
     ) -> None:
         super().__init__(prior, mixing, mixture)
         self.noise = torch.as_tensor(noise, dtype=mixture.dtype, device=mixture.device)
@@ -84,17 +101,80 @@ class Projection(Posterior):
         self.shown = (trained and self.exact) if known is None else known
         if self.shown and not self.exact:
             raise UsageError("a noisy mixture cannot be shown to the prior", fix="leave out known=true")
+        if bounded_variance and self.support is None:
+            raise UsageError("bounded_variance needs a prior with a support", fix="leave it out")
+        self.bounded_variance, self.reorder = bounded_variance, reorder
+        if bounded_variance or reorder:
+            self.alphas  # noqa: B018  # raises for other mixings
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         s2 = per_example(sigma, x) ** 2
         clean = self.prior.denoise(self.mixing.project(x, self.mixture) if self.shown else x, sigma)
+        if self.reorder:
+            kinds = getattr(self.prior, "order", None) or range(x.shape[1])
+            clean = ordered(clean, self.mixture - self.mixing(clean), self.alphas, kinds)
+        return (self._meet(clean, s2) - x) / s2
+
+    def _meet(self, clean: Tensor, s2: Tensor) -> Tensor:
+        """Return denoised sources (B, K, *S) moved onto the mixture; s2 is σ², (), (B, 1, …) or (B, K, …)."""
+        if self.bounded_variance or (s2.dim() and s2.shape[1] > 1):
+            return self._share(clean, self._variance(clean, s2))
         if self.gain is None or (self.bounds and self.exact):
-            clean = self.mixing.project(clean, self.mixture, self.bounds)
-        else:
-            factor = s2 / (self.gain * s2 + per_example(self.noise, x) ** 2)
-            clean = clean + factor * self.mixing.correction(clean, self.mixture)
-            clean = clean if self.bounds is None else clean.clamp(*self.bounds)
-        return (clean - x) / s2
+            return self.mixing.project(clean, self.mixture, self.bounds)
+        factor = s2 / (self.gain * s2 + per_example(self.noise, clean) ** 2)
+        clean = clean + factor * self.mixing.correction(clean, self.mixture)
+        return clean if self.bounds is None else clean.clamp(*self.bounds)
+
+    def _variance(self, clean: Tensor, s2: Tensor) -> Tensor:
+        if not self.bounded_variance or self.support is None:
+            return s2.expand_as(clean)
+        low, high = self.support
+        inside = clean.clamp(low, high)
+        return torch.minimum(s2.expand_as(clean), (inside - low) * (high - inside)) + LEFT * s2
+
+    def _share(self, clean: Tensor, variance: Tensor) -> Tensor:
+        """Return denoised sources moved onto the mixture, each as far as its variance (B, K, *S) lets it."""
+        if self.exact:
+            return self.mixing.project(clean, self.mixture, self.bounds, variance)
+        alphas = per_example(self.alphas[None], clean)
+        total = (alphas**2 * variance).sum(1, keepdim=True) + per_example(self.noise, clean) ** 2
+        clean = clean + alphas * variance / total * (self.mixture - self.mixing(clean))[:, None]
+        return clean if self.bounds is None else clean.clamp(*self.bounds)
+
+    @cached_property
+    def alphas(self) -> Tensor:
+        """The weights of a mixing that is a weighted sum, (K,)."""
+        alphas = weights_of(self.mixing, self.shape)
+        if alphas is None:
+            raise UsageError(
+                f"bounded_variance, reorder and own noise levels need a weighted sum, got {type(self.mixing).__name__}",
+                fix="leave them out",
+            )
+        return alphas.to(self.mixture)
+
+
+def ordered(x: Tensor, r: Tensor, alphas: Tensor, kinds: Sequence[int]) -> Tensor:
+    """Return sources x, (B, K, *S), with two of a kind exchanged where that brings their weighted sum nearest to m.
+
+    Args:
+        r: what x lacks to mix to m, (B, *S).
+        alphas: weights, (K,).
+        kinds: K numbers; sources of the same number may change places.
+
+    Example:
+        >>> ordered(torch.tensor([[[1.0], [0.0]]]), torch.tensor([[0.4]]), torch.tensor([0.3, 0.7]), [0, 0]).flatten()
+        tensor([0., 1.])
+    """
+    orders, off = [list(range(len(alphas)))], [r.flatten(1).square().sum(1)]
+    for j, k in combinations(range(len(alphas)), 2):
+        if kinds[j] != kinds[k] or alphas[j] == alphas[k]:
+            continue
+        other = list(orders[0])
+        other[j], other[k] = k, j
+        orders.append(other)
+        off.append((r - (alphas[j] - alphas[k]) * (x[:, k] - x[:, j])).flatten(1).square().sum(1))
+    best = torch.tensor(orders, device=x.device)[torch.stack(off, 1).argmin(1)]
+    return x[torch.arange(len(x), device=x.device)[:, None], best]
 
 
 def isotropic_gain(mixing: Mixing, x: Tensor) -> float | None:

@@ -32,13 +32,14 @@ class Misfit(Prior):
     def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor) -> None:
         super().__init__(prior.shape, prior.support, prior.levels, prior.known)
         self.prior, self.mixing, self.mixture = prior, mixing, mixture
+        self.order = getattr(prior, "order", None)
         self.total = mixture.new_zeros(len(mixture))
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         score, s2 = self.prior.score(x, sigma), per_example(sigma, x) ** 2
         with torch.no_grad():
             off = self.mixture - self.mixing(x + s2 * score)
-            self.total = self.total + off.flatten(1).square().sum(1) / s2.flatten()
+            self.total = self.total + off.flatten(1).square().sum(1) / (s2.flatten(1).mean(1) if s2.dim() else s2)
         return score
 
 
