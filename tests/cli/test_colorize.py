@@ -85,7 +85,8 @@ def test_several_colourings_and_the_panel(colorize, colours, image, out):
     reference = colours(GREY, samples=3, seed=4)
     np.testing.assert_allclose(np.load(folder / "samples.npy"), reference.samples[0], atol=1e-6)
     panel = np.asarray(Image.open(folder / "panel.png"))
-    assert panel.shape[:2] == (LABEL + GAP + 3 * (TILE + GAP), GAP + 4 * (TILE + GAP))
+    rows, notes = 3 + 1, 2  # the colourings and their spread; which is the answer, and how many agree
+    assert panel.shape[:2] == (LABEL + GAP + rows * (TILE + GAP) + notes * LABEL, GAP + 4 * (TILE + GAP))
     step, pixel = TILE + GAP, TILE // 8
     for j in range(3):
         row = panel[LABEL + GAP + j * step :, GAP:][:TILE:pixel]
@@ -255,9 +256,9 @@ def test_interrupt(colorize, image, tmp_path, out, monkeypatch):
 def test_separate_by_windows(separate, prior, tmp_path, out):
     path = saved(LARGE, tmp_path / "large.png")
     fails(separate(path), 1, "is 20×13 pixels, the prior takes 8×8", "--windows", "--resize")
-    assert separate(path, "--windows", "--method", "basis").err == [
-        f"basis: {path}: 20×13 pixels by {WINDOWS} windows of 8×8"
-    ]
+    said, warned = separate(path, "--windows", "--method", "basis").err
+    assert said == f"basis: {path}: 20×13 pixels by {WINDOWS} windows of 8×8"
+    assert warned.startswith(f"basis: warning: {path}: windows do not agree on which picture is whose")
     large = basis.Windowed(basis.load_prior(prior), (13, 20))
     mixture = 2 * (LARGE[None] / np.float32(255))
     close(out / "large", basis.separate(mixture, large, basis.WeightedSum([1, 1]), **QUICK).sources[0])

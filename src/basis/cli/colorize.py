@@ -10,6 +10,7 @@ import typer
 
 from basis.api import stream
 from basis.cli import options as cli
+from basis.cli import worth
 from basis.cli.separate import OutOption, ResizeOption, animate, each, write
 from basis.core.errors import UsageError
 from basis.files.pictures import COLORIZED
@@ -49,6 +50,7 @@ def colorize(
     compile_: cli.CompileOption = False,
     out: OutOption = Path("out"),
     resize: ResizeOption = False,
+    invert: cli.InvertOption = False,
     overwrite: cli.OverwriteOption = False,
     resume: cli.ResumeOption = False,
     background: cli.BackgroundOption = BACKGROUND,
@@ -83,19 +85,23 @@ def colorize(
         "precision": precision,
     }
 
-    def work(path: Path, folder: Path, request: dict) -> float:
+    def work(path: Path, folder: Path, request: dict) -> str:
         grey, coloured = read_grey(path, priors[0].shape, mixing.weights, resize=resize, background=background)
         if coloured:
             cli.complain(f"{path}: in colour, turned to grey first (--luma {luma})")
+        grey = 1 - grey if invert else grey
         fitted, count = cli.windowed(priors, grey, path)
         start = time.monotonic()
         run = stream(grey, fitted, mixing, separator, seed=seed, samples=samples, **rest)
-        frames = animate(run, grey, mixing, path.name, COLORIZED)
+        with worth.quiet():
+            frames = animate(run, grey, mixing, path.name, COLORIZED)
+        if found := run.result.assessment:
+            worth.complain_of(path, found.doubtful, len(grey), worth.COLORIZE)
         timing = {"input": str(path), "input_in_colour": coloured, "seconds": round(time.monotonic() - start, 2)}
         write(folder, run.result, frames, request, {**timing, **count, **facts, "versions": versions()}, COLORIZED)
-        return run.result.residual.mean().item()
+        return worth.words(run.result, priors)
 
-    each(paths, out, plain({**facts, "resize": resize}), work, overwrite, resume)
+    each(paths, out, plain({**facts, "resize": resize, "invert": invert}), work, overwrite, resume)
 
 
 def _luma(text: str) -> tuple[float, ...]:

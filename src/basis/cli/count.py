@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
+from basis.cli import worth
 from basis.core.errors import DataError, DivergenceError
 from basis.counting import count_sources
 from basis.files.read import IMAGES, find, read_mixture
@@ -23,6 +24,7 @@ def count(
     background: cli.BackgroundOption = BACKGROUND,
     seed: cli.SeedOption = 0,
     device: cli.DeviceOption = "cpu",
+    invert: cli.InvertOption = False,
 ) -> None:
     """Say how many sources each mixture has, with the probability of each number.
 
@@ -35,7 +37,12 @@ def count(
         mean = path.suffix.lower() in IMAGES
         try:
             mixture = read_mixture(path, loaded.shape, 1, mean=False, background=background)
-            counting = count_sources(mixture, loaded, most, separator, mean=mean, seed=seed, **settings)
+            if invert and not mean:
+                raise DataError(f"{path}: --invert takes images", fix="an array holds a sum: invert it yourself")
+            mixture = 1 - mixture if invert else mixture
+            with worth.quiet():
+                counting = count_sources(mixture, loaded, most, separator, mean=mean, seed=seed, **settings)
+            worth.complain_of(path, counting.unlikely.nonzero().flatten().tolist(), len(mixture), worth.COUNT)
         except (DataError, DivergenceError) as error:
             cli.complain(error if str(path) in str(error) else f"{path}: {error}")
             failed += 1

@@ -48,6 +48,9 @@ WeightsOption = Annotated[str | None, typer.Option("--weights", help="Mixing wei
 BackgroundOption = Annotated[
     str, typer.Option("--background", help="What transparent parts of images show: a colour's name or #rrggbb.")
 ]
+InvertOption = Annotated[
+    bool, typer.Option("--invert", help="Turn light and dark around first: for ink on paper, negatives.")
+]
 BatchOption = Annotated[int, typer.Option("--batch-size", help="Mixtures at a time.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that basis wrote; other files are never touched.")

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from PIL import Image
 from torch import Tensor
 
 from basis.api import stream
 from basis.cli import options as cli
+from basis.cli import worth
 from basis.core.checkpoint import sha256_of
 from basis.core.claim import claim
 from basis.core.errors import DataError, DivergenceError
@@ -20,13 +22,17 @@ from basis.core.mixing import Mixing
 from basis.core.output import needed, replacing
 from basis.core.separator import Run, Separation
 from basis.files.film import Film
-from basis.files.pictures import SEPARATED, Words
+from basis.files.pictures import SEPARATED, Words, white
 from basis.files.read import IMAGES, find, read_mixture
 from basis.files.write import fill, plain, versions
 from basis.signals.image import BACKGROUND
 
 KIND = "separation"
 
+WINDOWS_DISAGREE = (
+    "windows do not agree on which picture is whose: every source may show parts of all, and be worse than that of "
+    "--method average"
+)
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results, one folder for each input.")]
 ResizeOption = Annotated[bool, typer.Option("--resize", help="Resize images to the prior's size.")]
 WindowsOption = Annotated[
@@ -53,6 +59,7 @@ def separate(
     resize: ResizeOption = False,
     background: cli.BackgroundOption = BACKGROUND,
     windows: WindowsOption = False,
+    invert: cli.InvertOption = False,
     overwrite: cli.OverwriteOption = False,
     resume: cli.ResumeOption = False,
 ) -> None:
@@ -79,21 +86,30 @@ def separate(
         "device": device,
         "precision": precision,
     }
-    request = plain({**facts, "image_is_mean": weights is None, "resize": resize})
+    request = plain({**facts, "image_is_mean": weights is None, "resize": resize, "invert": invert})
 
-    def work(path: Path, folder: Path, request: dict) -> float:
+    def work(path: Path, folder: Path, request: dict) -> str:
         mean = weights is None and path.suffix.lower() in IMAGES
         shape = priors[0].shape
         mixture = read_mixture(
             path, shape, mixing.sources, mean=mean, resize=resize, windows=windows, background=background
         )
+        if invert:
+            whole = mean or path.suffix.lower() not in IMAGES
+            mixture = (white(mixing, torch.zeros(mixing.sources, *priors[0].shape)) if whole else 1.0) - mixture
         fitted, count = cli.windowed(priors, mixture, path)
+        if count and mixing.sources > 1:
+            cli.complain(f"warning: {path}: {WINDOWS_DISAGREE}")
         start = time.monotonic()
         run = stream(mixture, fitted, mixing, separator, seed=seed, samples=samples, **rest)
-        frames = animate(run, mixture, mixing, path.name)
+        with worth.quiet():
+            frames = animate(run, mixture, mixing, path.name)
+        if found := run.result.assessment:
+            worth.complain_of(path, found.doubtful, len(mixture), worth.SEPARATE)
         timing = {"input": str(path), "image_is_mean": mean, "seconds": round(time.monotonic() - start, 2)}
+        timing |= {"inverted": True} if invert else {}
         write(folder, run.result, frames, request, {**timing, **count, **facts, "versions": versions()})
-        return run.result.residual.mean().item()
+        return worth.words(run.result, priors)
 
     each(paths, out, request, work, overwrite, resume)
 
@@ -102,7 +118,7 @@ def each(
     paths: list[Path],
     out: Path,
     request: dict,
-    work: Callable[[Path, Path, dict], float],
+    work: Callable[[Path, Path, dict], str],
     overwrite: bool,
     resume: bool,
 ) -> None:
@@ -112,7 +128,7 @@ def each(
         paths: files, or folders of them.
         out: where each has its folder.
         request: what the results depend on, beside the input.
-        work: called with an input, its folder, and what its result depends on; returns the mean residual.
+        work: called with an input, its folder, and what its result depends on; returns what it is worth.
         overwrite, resume: what to do where there is a result already, see `basis.core.output.needed`.
     """
     failed, found, jobs = 0, find(paths), []
@@ -125,14 +141,14 @@ def each(
                 typer.echo(f"{path}: there already, in {out / name}")
         for path, folder, own in jobs:
             try:
-                residual = work(path, folder, own)
+                words = work(path, folder, own)
             except (DataError, DivergenceError) as error:
                 cli.complain(error if str(path) in str(error) else f"{path}: {error}")
                 failed += 1
             except KeyboardInterrupt:
                 raise cli.Stopped(f"stopped at {path}; what was finished before is whole in {out}") from None
             else:
-                typer.echo(f"{path}: residual {residual:.1e} per pixel, in {folder}")
+                typer.echo(f"{path}: {words}, in {folder}")
     if failed:
         cli.complain(f"{failed} of {len(found)} inputs failed")
         raise typer.Exit(1)
@@ -165,11 +181,13 @@ def write(
     with replacing(folder, KIND, request) as new:
         for i, mixture in enumerate(result.mixture):
             target = new if len(result.mixture) == 1 else new / f"{i:05d}"
-            own = {**facts, "index": i, "residual": result.residual[i].item()}
+            own = {**facts, "index": i, "residual": result.residual[i].item(), **worth.facts(result, i)}
             if result.scores is not None:
                 own["scores"] = result.scores[i].tolist()
             if result.modes is not None:
                 own["mode_rank_weights"] = result.modes[i].rank_weights.tolist()
             if result.evaluations is not None:
                 own["evaluations"] = int(result.evaluations[i])
-            fill(target, mixture, result.samples[i], int(result.choice[i]), result.mixing, frames[i], own, words)
+            spread, notes = worth.shown(result, i)
+            samples, choice = result.samples[i], int(result.choice[i])
+            fill(target, mixture, samples, choice, result.mixing, frames[i], own, words, spread, notes)

@@ -16,7 +16,7 @@ TILE = 112  # pixels that a tile has at least
 GAP = 8
 LABEL = 20
 INK, PAPER = (40, 40, 40), (255, 255, 255)
-ERROR_SCALE = 10
+ERROR_SCALE, SPREAD_SCALE = 10, 2
 LARGEST_FRAME = 256  # pixels that a tile of an animation has at most
 
 
@@ -68,26 +68,51 @@ def white(mixing: Mixing, sources: Tensor) -> float:
     return mixing(torch.ones(1, *sources.shape)).max().item() or 1.0
 
 
-def grid(rows: Sequence[Sequence[Tensor | None]], labels: Sequence[str], largest: int | None = None) -> Image.Image:
-    """Return rows of images (C, H, W) in [0, 1] as one picture, with a label over each column, if any."""
-    tiles = [[None if image is None else tile(image, largest) for image in row] for row in rows]
-    width, height = next(t for row in tiles for t in row if t is not None).size
+def grid(
+    rows: Sequence[Sequence[Tensor | str | None]],
+    labels: Sequence[str],
+    largest: int | None = None,
+    notes: Sequence[str] = (),
+) -> Image.Image:
+    """Return rows of images (C, H, W) in [0, 1] as one picture; text in place of an image stands in its middle.
+
+    Args:
+        rows: images, texts, or None for an empty place.
+        labels: one over each column, if any.
+        largest: height to which larger images are shrunk.
+        notes: lines under the images.
+    """
+    tiles = [[tile(entry, largest) if isinstance(entry, Tensor) else entry for entry in row] for row in rows]
+    width, height = next(t for row in tiles for t in row if isinstance(t, Image.Image)).size
     columns = max(len(row) for row in rows)
     top = LABEL + GAP if labels else GAP
-    size = (GAP + columns * (width + GAP), top + len(rows) * (height + GAP))
-    picture = Image.new("RGB", size, PAPER)
+    bottom = top + len(rows) * (height + GAP)
+    picture = Image.new("RGB", (GAP + columns * (width + GAP), bottom + LABEL * len(notes)), PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
     for c, label in enumerate(labels):
         draw.text((GAP + c * (width + GAP) + width // 2, LABEL), label, INK, font=font, anchor="ms")
     for r, row in enumerate(tiles):
-        for c, picture_tile in enumerate(row):
-            if picture_tile is not None:
-                picture.paste(picture_tile, (GAP + c * (width + GAP), top + r * (height + GAP)))
+        for c, entry in enumerate(row):
+            left, upper = GAP + c * (width + GAP), top + r * (height + GAP)
+            if isinstance(entry, str):
+                draw.text((left + width // 2, upper + height // 2), entry, INK, font=font, anchor="mm", align="center")
+            elif entry is not None:
+                picture.paste(entry, (left, upper))
+    for line, note in enumerate(notes):
+        draw.text((GAP, bottom + line * LABEL), note, INK, font=font)
     return picture
 
 
-def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float, words: Words = SEPARATED) -> Image.Image:
-    """Return "mixture | sources | re-mix | error", one row a sample.
+def panel(
+    mixture: Tensor,
+    samples: Tensor,
+    remixes: Tensor,
+    total: float,
+    words: Words = SEPARATED,
+    spread: Tensor | None = None,
+    notes: Sequence[str] = (),
+) -> Image.Image:
+    """Return "mixture | sources | re-mix | error", one row a sample, and under the sources their spread, if any.
 
     Args:
         mixture: (C, H, W).
@@ -95,13 +120,17 @@ def panel(mixture: Tensor, samples: Tensor, remixes: Tensor, total: float, words
         remixes: the samples mixed again, (n, C, H, W).
         total: value of the mixture that is shown white, for instance Σ α.
         words: what the parts are called.
+        spread: standard deviation among candidates or samples in each pixel, (K, C, H, W), see `Assessment`.
+        notes: lines under the images, what the separation is worth.
     """
     labels = [words.mixture, *words.sources(samples.shape[1]), "re-mix", f"error x {ERROR_SCALE}"]
-    rows = [
+    rows: list[list[Tensor | str | None]] = [
         [mixture / total, *x, remix / total, (mixture - remix).abs() / total * ERROR_SCALE]
         for x, remix in zip(samples, remixes, strict=True)
     ]
-    return grid(rows, labels)
+    if spread is not None:
+        rows.append([f"spread of\ncandidates x {SPREAD_SCALE}", *(SPREAD_SCALE * spread)])
+    return grid(rows, labels, notes=notes)
 
 
 def frame(mixture: Tensor, x: Tensor, total: float, sigma: float, words: Words = SEPARATED) -> Image.Image:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,8 @@ def fill(
     frames: list[Image.Image],
     facts: dict,
     words: Words = SEPARATED,
+    spread: Tensor | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write `source_K.png`, `sources.npy`, `panel.png`, `anneal.gif` and `result.json`; `samples.npy` where n > 1.
 
@@ -112,6 +115,7 @@ def fill(
         frames: frames of the animation; none leaves it out.
         facts: what `result.json` holds.
         words: what the parts are called.
+        spread, notes: what the panel says of the separation's worth, see `panel`.
     """
     sources, remixes = samples[choice], mixing(samples)
     total = white(mixing, sources)
@@ -122,7 +126,7 @@ def fill(
     np.save(folder / "sources.npy", sources.cpu().numpy())
     if len(samples) > 1:
         np.save(folder / "samples.npy", samples.cpu().numpy())
-    panel(mixture, samples, remixes, total, words).save(folder / "panel.png")
+    panel(mixture, samples, remixes, total, words, spread, notes).save(folder / "panel.png")
     if frames:
         first, options = animation(frames)
         first.save(folder / "anneal.gif", **options)
