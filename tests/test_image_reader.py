@@ -418,3 +418,31 @@ def test_on_the_command_line(run_basis, tmp_path, stroke):
     assert np.load(tmp_path / "white" / "ink" / "sources.npy").mean() > 0.5
     code, _, err = run_basis(*command, "--overwrite", "--background", "wite")
     assert (code, "expected the name of a colour" in err) == (2, True)
+
+
+def test_random_damage_gives_values_or_one_error_in_one_line():
+    """Headers above all: what is overwritten, cut off or made huge there."""
+    rng = np.random.default_rng(0)
+    pictures = {
+        "PNG": Image.fromarray(DEEP), "JPEG": Image.fromarray(COLOURS), "GIF": Image.fromarray(BYTES),
+        "BMP": Image.fromarray(COLOURS), "TIFF": Image.fromarray(DEEP / np.float32(65535)),
+        "PPM": Image.fromarray(COLOURS), "WEBP": Image.fromarray(COLOURS),
+    }  # fmt: skip
+    refused = []
+    for kind, picture in pictures.items():
+        content = saved(picture, kind).getvalue()
+        for trial in range(40):
+            damaged = bytearray(content)
+            start = int(rng.integers(min(len(content), 150)))
+            damaged[start : start + 4] = [b"\xff" * 4, b"\0" * 4, rng.bytes(4), rng.bytes(1)][trial % 4]
+            damaged = damaged[: start + 8] if trial % 10 == 0 else damaged
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    found = image.read(io.BytesIO(bytes(damaged)), size=(4, 6))
+            except basis.DataError as error:
+                refused.append(str(error))
+            else:
+                assert (found.min() >= 0, found.max() <= 1, found.shape[1:]) == (True, True, (4, 6))
+    assert 60 < len(refused) < 270
+    assert not [message for message in refused if "\n" in message or ". To fix: " not in message]

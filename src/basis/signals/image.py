@@ -116,10 +116,11 @@ def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def to_tensor(picture: Image.Image) -> Tensor:
     """Return a picture of `open_picture` as float32 in [0, 1], (C, H, W)."""
-    array = np.array(picture, dtype=np.float32)
+    array = np.asarray(picture)
+    array = np.array(array[None] if array.ndim == 2 else array.transpose(2, 0, 1), np.float32, order="C")
     if picture.mode != "F":
         array /= 255
-    return torch.from_numpy(array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1)))
+    return torch.from_numpy(array)
 
 
 def to_bytes(picture: Image.Image, channels: int) -> np.ndarray:
