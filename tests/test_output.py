@@ -67,7 +67,7 @@ def test_a_file_that_is_not_ours_is_never_overwritten(tmp_path, name):
         (tmp_path / "sub").rmdir()
         (tmp_path / "moved").rename(tmp_path / "sub")  # a file where a folder is wanted
     before = content(tmp_path)
-    with pytest.raises(basis.UsageError, match=r"is in the way, and basis did not write it\. To fix: "):
+    with pytest.raises(basis.DataError, match=r"is in the way, and basis did not write it\. To fix: "):
         put(tmp_path, {"z": b"new", "a" if name == "a/sub" else name: b"new"})
     assert content(tmp_path) == before
 

@@ -129,8 +129,7 @@ def save_mixtures(mixtures: Mixtures, folder: str | Path) -> None:
     A set that was written there before is replaced, as one; any other file in the way is an error.
 
     Raises:
-        UsageError: a file in the way is not of such a set.
-        DataError: the folder cannot be written.
+        DataError: a file in the way is not of such a set, or the folder cannot be written.
     """
     info = {**mixtures.info, "n": len(mixtures.mixture), "weights": mixtures.weights}
     with replacing(folder, KIND, request(mixtures)) as new:

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from basis.core.claim import claim
+from basis.core.output import read_mark
+from basis.files.write import file_names
 from basis.mixtures import load_mixtures
 from cli.shared import FILES, MIXTURE, close, content, fails
 
@@ -63,13 +65,23 @@ def test_overwrite_leaves_what_is_not_ours(separate, expected, image, out):
     assert json.loads((out / "image" / "result.json").read_text())["seed"] == 1
 
 
-def test_a_new_file_does_not_take_the_place_of_somebody_elses(separate, image, out):
+def test_a_new_file_does_not_take_the_place_of_somebody_elses(separate, image, out, forbid):
+    """… which is seen before any work."""
     separate(image)
     (out / "image" / "samples.npy").write_text("precious")
     before = content(out)
+    forbid()
     result = separate(image, "--samples", 2, "--overwrite")
-    fails(result, 2, "samples.npy is in the way, and basis did not write it", "move it away")
+    fails(result, 1, "samples.npy is in the way, and basis did not write it", "move it away")
     assert content(out) == before
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("mixtures", [1, 2])
+def test_the_files_of_a_result_are_known_before(separate, array, out, mixtures, samples):
+    np.save(array, np.stack([MIXTURE] * mixtures))
+    separate(array, "--samples", samples)
+    assert sorted(file_names(mixtures, 2, samples)) == sorted(read_mark(out / "array").files)
 
 
 def test_a_file_that_was_edited_is_not_ours_any_more(separate, image, out, forbid):

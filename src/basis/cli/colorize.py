@@ -13,9 +13,10 @@ from basis.cli import options as cli
 from basis.cli import worth
 from basis.cli.separate import OutOption, ResizeOption, animate, each, write
 from basis.core.errors import UsageError
+from basis.core.output import check_free
 from basis.files.pictures import COLORIZED
 from basis.files.read import read_grey
-from basis.files.write import plain, versions
+from basis.files.write import file_names, plain, versions
 from basis.mixings.grayscale import Grayscale
 from basis.signals.image import BACKGROUND
 
@@ -90,6 +91,7 @@ def colorize(
         if coloured:
             cli.complain(f"{path}: in colour, turned to grey first (--luma {luma})")
         grey = 1 - grey if invert else grey
+        check_free(folder, file_names(len(grey), 1, samples, COLORIZED))
         fitted, count = cli.windowed(priors, grey, path)
         start = time.monotonic()
         run = stream(grey, fitted, mixing, separator, seed=seed, samples=samples, **rest)

@@ -19,12 +19,12 @@ from basis.core.checkpoint import sha256_of
 from basis.core.claim import claim
 from basis.core.errors import DataError, DivergenceError
 from basis.core.mixing import Mixing
-from basis.core.output import needed, replacing
+from basis.core.output import check_free, needed, replacing
 from basis.core.separator import Run, Separation
 from basis.files.film import Film
 from basis.files.pictures import SEPARATED, Words, white
 from basis.files.read import IMAGES, find, read_mixture
-from basis.files.write import fill, plain, versions
+from basis.files.write import file_names, fill, plain, versions
 from basis.signals.image import BACKGROUND
 
 KIND = "separation"
@@ -97,6 +97,7 @@ def separate(
         if invert:
             whole = mean or path.suffix.lower() not in IMAGES
             mixture = (white(mixing, torch.zeros(mixing.sources, *priors[0].shape)) if whole else 1.0) - mixture
+        check_free(folder, file_names(len(mixture), mixing.sources, samples))
         fitted, count = cli.windowed(priors, mixture, path)
         if count and mixing.sources > 1:
             cli.complain(f"warning: {path}: {WINDOWS_DISAGREE}")

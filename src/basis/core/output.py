@@ -151,8 +151,7 @@ def replacing(folder: str | Path, kind: str, request: dict, *, keep: bool = Fals
         keep: whether files of the old result that the new one lacks stay, as files of the new one.
 
     Raises:
-        UsageError: somebody else's file is in the way.
-        DataError: the disk is full, or does not allow it.
+        DataError: somebody else's file is in the way; or the disk is full, or does not allow it.
     """
     folder = Path(folder)
     settle(folder)
@@ -188,7 +187,7 @@ def settle(folder: str | Path) -> None:
 def _decide_on(folder: Path, new: Path, kind: str, request: dict, keep: bool) -> None:
     old = read_mark(folder)
     files = {path.relative_to(new).as_posix(): path for path in sorted(new.rglob("*")) if path.is_file()}
-    _check_free(folder, files, old)
+    check_free(folder, files)
     hashes = {name: _sha256(path) for name, path in files.items()}
     if keep and old:
         hashes = {**old.files, **hashes}
@@ -205,7 +204,7 @@ def _move(folder: Path) -> None:
     ready, old = folder / READY, read_mark(folder)
     if mark := read_mark(ready):
         staged = [name for name in mark.files if (ready / name).is_file()]
-        _check_free(folder, staged, old)
+        check_free(folder, staged)
         for name in old.files if old else ():
             if name not in mark.files:
                 (folder / name).unlink(missing_ok=True)
@@ -228,8 +227,9 @@ def _remove_empty(folder: Path, name: str) -> None:
         parent.rmdir()
 
 
-def _check_free(folder: Path, names: Iterable[str], old: Mark | None) -> None:
-    """Raise `UsageError` where a file that is not the old result's has the place of a new one."""
+def check_free(folder: Path, names: Iterable[str]) -> None:
+    """Raise `DataError` where a file that is not the old result's has the place of a new one."""
+    old = read_mark(folder)
     for name in names:
         path = folder / name
         parents = [parent for parent in path.parents if folder in parent.parents]
@@ -237,7 +237,7 @@ def _check_free(folder: Path, names: Iterable[str], old: Mark | None) -> None:
         if os.path.lexists(path) and name not in (old.files if old else ()):
             taken.append(path)
         if taken:
-            raise UsageError(
+            raise DataError(
                 f"{taken[0]} is in the way, and basis did not write it", fix="move it away, or choose another --out"
             )
 

@@ -90,6 +90,20 @@ def needed_file(path: Path, request: dict, *, overwrite: bool, resume: bool) -> 
     return decide(path, found, request, overwrite, resume)
 
 
+def file_names(mixtures: int, sources: int, samples: int, words: Words = SEPARATED) -> list[str]:
+    """Return the files that a result may have, so that a place that is taken is seen before work is done."""
+    parts = samples if words is COLORIZED else sources
+    files = [
+        *(f"{words.source}_{k}.png" for k in range(1, parts + 1)),
+        "sources.npy",
+        "panel.png",
+        "anneal.gif",
+        RESULT,
+    ]
+    files += ["samples.npy"] if samples > 1 else []
+    return files if mixtures == 1 else [f"{i:05d}/{name}" for i in range(mixtures) for name in files]
+
+
 def fill(
     folder: Path,
     mixture: Tensor,
