@@ -68,14 +68,14 @@ def test_combined_priors_are_their_parts(halves, tmp_path):
 
 def test_priors_stored_in_half_stay_so(halves, tmp_path):
     for folder in halves:
-        save_prior(basis.load_prior(folder), SIZE, folder, dtype=torch.bfloat16)
+        save_prior(basis.load_prior(folder), SIZE, folder, dtype=torch.bfloat16, overwrite=True)
     combine(halves, [0.3], tmp_path / "whole")
     stored = load_file(tmp_path / "whole" / "model.safetensors")
     assert stored["network.networks.0.enter.weight"].dtype == torch.bfloat16
     assert stored["network.networks.0.gain"].dtype == torch.float32
     x, low = torch.rand(3, 1, 8, 8), basis.load_prior(halves[1])
     assert torch.equal(basis.load_prior(tmp_path / "whole").score(x, 0.1), low.score(x, 0.1))
-    save_prior(low, SIZE, halves[1])
+    save_prior(low, SIZE, halves[1], overwrite=True)
     combine(halves, [0.3], tmp_path / "mixed")
     assert load_file(tmp_path / "mixed" / "model.safetensors")["network.networks.0.enter.weight"].dtype == torch.float32
 

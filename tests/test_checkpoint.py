@@ -12,6 +12,7 @@ import basis
 from basis.core import checkpoint
 from basis.core.checkpoint import CARD, HEADER, WEIGHTS
 from basis.core.durable import write_atomically
+from basis.core.output import MARK
 
 
 @pytest.fixture
@@ -48,9 +49,12 @@ def test_the_card_is_kept_and_holds_the_hash(folder):
 
 def test_writing_again_replaces(edm, arguments, folder):
     edm.network.gain.fill_(2.0)
-    basis.save_prior(edm, arguments, folder)
+    with pytest.raises(basis.UsageError, match=r"holds a prior already\. To fix: pass overwrite=True"):
+        basis.save_prior(edm, arguments, folder)
+    assert basis.load_prior(folder).network.gain == 0.5
+    basis.save_prior(edm, arguments, folder, overwrite=True)
     assert basis.load_prior(folder).network.gain == 2
-    assert sorted(path.name for path in folder.iterdir()) == [CARD, WEIGHTS]
+    assert sorted(path.name for path in folder.iterdir()) == [MARK, CARD, WEIGHTS]
 
 
 def test_wrong_hash(folder):

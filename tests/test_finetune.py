@@ -80,11 +80,11 @@ def test_finetune(command, tmp_path):
 def test_it_goes_on_at_the_level_where_it_was_stopped(command, tmp_path, monkeypatch):
     original, seen = loop.train, []
 
-    def interrupted(plan, data, folder, start):
+    def interrupted(plan, data, folder, start, **flags):
         seen.append(folder.name)
         if folder.name == "0.2000" and seen.count("0.2000") == 1:
             raise KeyboardInterrupt
-        return original(plan, data, folder, start)
+        return original(plan, data, folder, start, **flags)
 
     monkeypatch.setattr(loop, "train", interrupted)
     code, _, error = command("--out", tmp_path / "glow")

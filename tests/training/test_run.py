@@ -11,12 +11,14 @@ import torch
 
 import basis
 from basis.core.checkpoint import CARD, WEIGHTS
+from basis.core.output import MARK
 from basis.datasets.digits import Digits
 from basis.mixtures import draw_mixtures
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
 from basis.training import loop
+from basis.training.folder import CHECKPOINT
 from basis.training.recipe import read_recipe
 from training.shared import RECIPES, close, one_line, weights
 
@@ -48,7 +50,7 @@ def test_basis_train(train, recipe, tmp_path, monkeypatch):
     code, printed, _ = train(recipe())
     folder = Path("runs") / "tiny"
     assert code == 0
-    assert sorted(path.name for path in folder.iterdir()) == [CARD, loop.CHECKPOINT, "log", WEIGHTS]
+    assert sorted(path.name for path in folder.iterdir()) == [MARK, CARD, CHECKPOINT, "log", WEIGHTS]
     card = json.loads((folder / CARD).read_text())
     plan = read_recipe(recipe())
     assert (card["steps"], card["images"], card["recipe"]["arguments"]) == (12, 12 * 32, plan.arguments)
@@ -112,8 +114,8 @@ def test_the_seed_fixes_the_run(recipe, data, tmp_path):
 def test_ctrl_c(train, recipe, tmp_path, monkeypatch):
     original = loop.train
 
-    def interrupted(*arguments):
-        yield from itertools.islice(original(*arguments), 6)
+    def interrupted(*arguments, **flags):
+        yield from itertools.islice(original(*arguments, **flags), 6)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loop, "train", interrupted)
@@ -198,7 +200,7 @@ def test_ncsn_trains_on_its_levels(recipe, data, tmp_path):
     (tmp_path / "ncsn.toml").write_text(NCSN_RECIPE)
     plan = read_recipe(tmp_path / "ncsn.toml")
     before = list(itertools.islice(loop.train(plan, data, tmp_path / "run"), 3))
-    saved = torch.load(tmp_path / "run" / loop.CHECKPOINT, weights_only=True)
+    saved = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
     close(saved["prior"], saved["average"], 0)
     after = list(loop.train(plan, data, tmp_path / "run"))
     unbroken = list(loop.train(plan, data, tmp_path / "unbroken"))

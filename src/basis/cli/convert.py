@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
-from basis.core.checkpoint import save_prior
-from basis.core.errors import UsageError
+from basis.core.checkpoint import PRIOR, header_of, put, serialized
+from basis.core.claim import claim
 from basis.core.format import FORMATS
+from basis.core.output import needed, replacing
 
 
 def convert(
@@ -21,16 +22,23 @@ def convert(
         list[str] | None, typer.Option("--set", help="What the checkpoint does not say, NAME=VALUE.")
     ] = None,
     sigma: Annotated[float | None, typer.Option("--sigma", help="Noise level of a single checkpoint of Glow.")] = None,
+    overwrite: cli.OverwriteOption = False,
+    resume: cli.ResumeOption = False,
 ) -> None:
     """Turn a checkpoint of another program into a prior folder: weights as safetensors, and a card."""
     given = cli.settings(None, None, setting)
     if sigma is not None:
         given["sigma"] = sigma
     reader = FORMATS.make(kind, given)
-    if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-        raise UsageError(f"{dest} is there already", fix="choose a new folder")
-    foreign = reader.read(checkpoint)
-    card = {**foreign.card, "command": f"basis import {kind} {checkpoint} {dest}", "imported_from": str(checkpoint)}
-    save_prior(foreign.prior, foreign.arguments, dest, card)
+    request = {"format": kind, "checkpoint": checkpoint, "settings": given}
+    with claim(dest):
+        if not needed(dest, PRIOR, request, overwrite=overwrite, resume=resume):
+            typer.echo(f"{dest}: imported already")
+            return
+        foreign = reader.read(checkpoint)
+        card = {**foreign.card, "command": f"basis import {kind} {checkpoint} {dest}", "imported_from": checkpoint}
+        content = serialized(foreign.prior, header_of(foreign.prior, foreign.arguments))
+        with replacing(dest, PRIOR, request) as new:
+            put(content, new, card)
     shape = "×".join(map(str, foreign.prior.shape))
     typer.echo(f"{dest}: {type(foreign.prior).__name__} over images of {shape}; separate with --prior {dest}")

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from torch import Tensor
 from tqdm import tqdm
 
 from basis import mixtures as mix
 from basis.cli import options as cli
 from basis.cli.data import TaskOption
+from basis.core.checkpoint import put, serialized
+from basis.core.claim import cannot_write, claim
 from basis.core.dataset import open_dataset
-from basis.core.errors import DataError, UsageError
-from basis.core.learned import Learned, save_separator
+from basis.core.errors import UsageError
+from basis.core.learned import METHOD, Learned, Learning, header_of
+from basis.core.output import needed, replacing
 from basis.core.separator import SEPARATORS, choose
-from basis.files.write import check_writable, versions
+from basis.files.write import versions
 
 SPLIT = "train"
 
@@ -35,6 +39,8 @@ def fit(
     device: cli.DeviceOption = "cpu",
     data_dir: cli.DataDirOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; fits/METHOD-DATA-TASK by default.")] = None,
+    overwrite: cli.OverwriteOption = False,
+    resume: cli.ResumeOption = False,
 ) -> None:
     """Let a method learn from the training images of a data set; then separate with --method FOLDER.
 
@@ -44,22 +50,48 @@ def fit(
     if not issubclass(SEPARATORS.get(method), Learned):
         raise UsageError(f"method '{method}' has nothing to learn", fix=f"separate with --method {method}")
     folder = out or Path("fits") / re.sub(r"[^\w.-]+", "-", f"{method}-{data}-{task}")
-    mixing = cli.mixing(sources, weights)
-    loaded = open_dataset(data, data_dir)
-    images, labels = loaded.images(SPLIT)
-    pools = mix.pools(loaded, labels, task)
-    kinds = [k % len(pools) for k in range(mixing.sources)]
-    arguments = {"shape": list(images.shape[1:]), "kinds": kinds, "seed": seed, **cli.settings(None, None, set_)}
-    if weights is not None:
-        arguments["alphas"] = list(mixing.alphas)
-    separator: Learned = choose(method, arguments)  # type: ignore[assignment]
+    mixing, settings = cli.mixing(sources, weights), cli.settings(None, None, set_)
+    own = {"seed": seed, **settings, **({} if weights is None else {"alphas": list(mixing.alphas)})}
+    request = {"method": method, "data": data, "task": task, "sources": mixing.sources, "settings": own}
     cli.check_device(device)
-    check_writable(folder)
-    start = time.monotonic()
+    loaded, start = open_dataset(data, data_dir), time.monotonic()
+    with claim(folder):
+        if not needed(folder, METHOD, request, overwrite=overwrite, resume=resume):
+            typer.echo(f"{folder}: learned already")
+            return
+        images, labels = loaded.images(SPLIT)
+        pools = mix.pools(loaded, labels, task)
+        kinds = [k % len(pools) for k in range(mixing.sources)]
+        arguments = {"shape": list(images.shape[1:]), "kinds": kinds, **own}
+        separator: Learned = choose(method, arguments)  # type: ignore[assignment]
+        progress = _follow(method, separator.to(device), [images[pool] for pool in pools[: len(set(kinds))]], folder)
+        card = {
+            "data": data,
+            "split": SPLIT,
+            "task": task,
+            "images": [len(pool) for pool in pools],
+            "steps": progress.step,
+            "loss": progress.loss,
+            "hours": round((time.monotonic() - start) / 3600, 3),
+            "device": device,
+            "command": shlex.join(["basis", *sys.argv[1:]]),
+            "versions": versions(),
+        }
+        content = serialized(separator, header_of(separator, arguments))
+        try:
+            with replacing(folder, METHOD, request) as new:
+                put(content, new, card)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+    typer.echo(f"{folder}: {progress.step} steps, loss {progress.loss:.4f}; separate with --method {folder}")
+
+
+def _follow(method: str, separator: Learned, images: list[Tensor], folder: Path) -> Learning:
+    """Let the separator learn behind a progress bar; return where it ended."""
     progress = None
     try:
         with tqdm(unit="step", desc=method, dynamic_ncols=True, disable=None) as bar:
-            for progress in separator.to(device).fit([images[pool] for pool in pools[: len(set(kinds))]]):
+            for progress in separator.fit(images):
                 bar.total = progress.steps
                 bar.update(progress.step - bar.n)
                 bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
@@ -67,20 +99,4 @@ def fit(
         raise cli.Stopped(f"stopped before the method had learned; nothing is written to {folder}") from None
     if progress is None:
         raise UsageError(f"method '{method}' took no step", fix="let it take some with --set")
-    card = {
-        "data": data,
-        "split": SPLIT,
-        "task": task,
-        "images": [len(pool) for pool in pools],
-        "steps": progress.step,
-        "loss": progress.loss,
-        "hours": round((time.monotonic() - start) / 3600, 3),
-        "device": device,
-        "command": shlex.join(["basis", *sys.argv[1:]]),
-        "versions": versions(),
-    }
-    try:
-        save_separator(separator, arguments, folder, card)
-    except OSError as error:
-        raise DataError(f"cannot write {folder} ({error.strerror or error})", fix="choose another --out") from error
-    typer.echo(f"{folder}: {progress.step} steps, loss {progress.loss:.4f}; separate with --method {folder}")
+    return progress

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +13,17 @@ import typer
 from tqdm import tqdm
 
 from basis.cli import options as cli
+from basis.core.claim import cannot_write
 from basis.core.dataset import Dataset, open_dataset
-from basis.core.errors import DataError, UsageError
-from basis.files.write import check_writable
+from basis.core.errors import UsageError
 from basis.recipes import find_recipe
 
 OTHER_PROCESS = os.environ.get("RANK", "0") != "0"  # of several: the first one reports for all
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe: a TOML file, or recipe:NAME for a bundled one.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="With --overwrite: go on with a run of this recipe, replace that of another.")
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Prior folder; runs/RECIPE by default.")]
 
 
@@ -30,6 +34,8 @@ def train(
     start: Annotated[
         str | None, typer.Option("--from", metavar="PRIOR", help="Begin with the weights of this prior.")
     ] = None,
+    overwrite: cli.OverwriteOption = False,
+    resume: ResumeOption = False,
 ) -> None:
     """Train a prior, or go on with a training that was stopped.
 
@@ -38,12 +44,19 @@ def train(
     """
     recipe = find_recipe(recipe)
     plan, data, folder = _prepare(recipe, data_dir, out)
-    loss = _follow(recipe.stem, plan, data, folder, start, _again("train", recipe, folder, data_dir))
+    again, flags = _again("train", recipe, folder, data_dir, overwrite, start), _flags(overwrite, resume)
+    loss = _follow(recipe.stem, plan, data, folder, start, again, flags)
     if not OTHER_PROCESS:
         typer.echo(f"{folder}: {_words(loss)}; separate with --prior {folder}")
 
 
-def finetune(recipe: RecipeArgument, data_dir: cli.DataDirOption = None, out: OutOption = None) -> None:
+def finetune(
+    recipe: RecipeArgument,
+    data_dir: cli.DataDirOption = None,
+    out: OutOption = None,
+    overwrite: cli.OverwriteOption = False,
+    resume: ResumeOption = False,
+) -> None:
     """Train a prior with a network for each noise level, one after another, or go on where this was stopped.
 
     The data's own prior comes first, then each level from the smallest to the largest, which starts from the one before
@@ -51,22 +64,26 @@ def finetune(recipe: RecipeArgument, data_dir: cli.DataDirOption = None, out: Ou
     """
     recipe = find_recipe(recipe)
     plan, data, folder = _prepare(recipe, data_dir, out)
-    from basis.training.finetune import assemble, stages
+    from basis.training.finetune import assemble, finetuning, stages
 
-    for stage in stages(plan, folder):
-        name, again = f"sigma {stage.sigma:.4g}", _again("finetune", recipe, folder, data_dir)
-        loss = _follow(name, stage.recipe, data, stage.out, stage.start, again)
+    again, flags = _again("finetune", recipe, folder, data_dir, overwrite), _flags(overwrite, resume)
+    with nullcontext() if OTHER_PROCESS else finetuning(plan, folder, **flags):
+        for stage in stages(plan, folder):
+            name = f"sigma {stage.sigma:.4g}"
+            loss = _follow(name, stage.recipe, data, stage.out, stage.start, again, flags)
+            if not OTHER_PROCESS:
+                typer.echo(f"{name}: {_words(loss)}")
         if not OTHER_PROCESS:
-            typer.echo(f"{name}: {_words(loss)}")
-    if not OTHER_PROCESS:
-        assemble(plan, folder)
-        typer.echo(f"{folder}: separate with --prior {folder}")
+            assemble(plan, folder)
+            typer.echo(f"{folder}: separate with --prior {folder}")
 
 
 def combine(
     priors: Annotated[list[str], typer.Argument(metavar="PRIOR…", help="From the highest noise levels to the lowest.")],
     borders: Annotated[str, typer.Option("--borders", metavar="σ,…", help="Noise levels between them, falling.")],
     out: Annotated[Path, typer.Option("--out", help="Prior folder to write.")],
+    overwrite: cli.OverwriteOption = False,
+    resume: cli.ResumeOption = False,
 ) -> None:
     """Make one prior of several that were trained for parts of the noise levels."""
     from basis.training.combine import combine as write
@@ -75,15 +92,22 @@ def combine(
         levels = [float(part) for part in borders.split(",")]
     except ValueError as error:
         raise UsageError(f"expected noise levels, got --borders {borders}", fix="for instance --borders 0.3") from error
-    check_writable(out)
-    write(priors, levels, out)
+    write(priors, levels, out, overwrite=overwrite, resume=resume)
     typer.echo(f"{out}: separate with --prior {out}")
 
 
-def _again(command: str, recipe: Path, folder: Path, data_dir: Path | None) -> str:
+def _flags(overwrite: bool, resume: bool) -> dict[str, bool]:
+    """Return what is done with a run that is there: by default it goes on."""
+    return {"overwrite": overwrite, "resume": resume or not overwrite}
+
+
+def _again(
+    command: str, recipe: Path, folder: Path, data_dir: Path | None, overwrite: bool, start: str | None = None
+) -> str:
     """Return the command that goes on with a training."""
-    where = ["--data-dir", str(data_dir)] if data_dir else []
-    return shlex.join(["basis", command, str(recipe), "--out", str(folder), *where])
+    options = [*(["--data-dir", str(data_dir)] if data_dir else []), *(["--from", start] if start else [])]
+    options += ["--overwrite", "--resume"] if overwrite else []
+    return shlex.join(["basis", command, str(recipe), "--out", str(folder), *options])
 
 
 def _words(held_out: float) -> str:
@@ -103,8 +127,11 @@ def _prepare(recipe: Path, data_dir: Path | None, out: Path | None):
     return plan, open_dataset(plan.data, data_dir), out or Path("runs") / recipe.stem
 
 
-def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | None, again: str) -> float:
-    """Train behind a progress bar and with a log; return the last held-out loss, NaN if there was nothing to do."""
+def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | None, again: str, flags: dict) -> float:
+    """Train behind a progress bar and with a log; return the last held-out loss, NaN if there was nothing to do.
+
+    ``again`` is the command that goes on, ``flags`` are --overwrite and --resume.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     from basis.training import loop
@@ -113,7 +140,7 @@ def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | No
     with tqdm(total=plan.steps, unit="step", desc=name, dynamic_ncols=True, disable=OTHER_PROCESS or None) as bar:
         log = None
         try:
-            for progress in loop.train(plan, data, folder, start):
+            for progress in loop.train(plan, data, folder, start, **flags):
                 if OTHER_PROCESS:
                     continue
                 log = log or SummaryWriter(folder / "log", purge_step=progress.step)
@@ -127,8 +154,7 @@ def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | No
         except KeyboardInterrupt:
             raise cli.Stopped(f"stopped; `{again}` goes on from the last checkpoint") from None
         except OSError as error:
-            reason = error.strerror or error
-            raise DataError(f"cannot write {folder} ({reason})", fix="make room, or choose another --out") from error
+            raise cannot_write(folder, error) from error
         finally:
             if log:
                 log.close()

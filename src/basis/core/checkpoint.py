@@ -1,4 +1,7 @@
-"""Priors on disk: a folder with `model.safetensors` (weights; class and arguments in its header) and `card.json`."""
+"""Priors on disk: a folder with `model.safetensors` (weights; class and arguments in its header) and `card.json`.
+
+The two change together: see `basis.core.output.replacing`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from basis.core.arrays import plain_torch
-from basis.core.durable import write_atomically
+from basis.core.claim import claim
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.format import FORMATS, Format
 from basis.core.loading import (
@@ -27,6 +30,7 @@ from basis.core.loading import (
     read_object,
     refuse_pointer,
 )  # fmt: skip
+from basis.core.output import READY, current, needed, read_mark, replacing
 from basis.core.plausibility import read_calibration
 from basis.core.prior import Prior
 from basis.core.registry import Registry
@@ -34,24 +38,36 @@ from basis.core.registry import Registry
 PRIORS = Registry("kind of prior", "basis.priors", Prior)
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 WEIGHTS, CARD, HEADER = "model.safetensors", "card.json", "basis"
+PRIOR = "prior"  # kind of folder, see `basis.core.output.Mark`
 M = TypeVar("M", bound=nn.Module)
 
 
 def save_prior(
-    prior: Prior, arguments: dict, folder: str | Path, card: dict | None = None, dtype: torch.dtype | None = None
+    prior: Prior,
+    arguments: dict,
+    folder: str | Path,
+    card: dict | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
-    """Write a prior so that `load_prior` finds it again; each file there is replaced whole or not at all.
+    """Write a prior so that `load_prior` finds it again; weights and card are written together or not at all.
 
     Args:
         prior: the prior; its class is found by name through the registry.
         arguments: keyword arguments of its class that build it, JSON values.
-        folder: folder to write.
+        folder: folder to write. Other files in it stay as they are.
         card: what a reader should know (data, command, steps, scores); the sha256 of the weights is added.
         dtype: what weights are rounded to in the file, for instance `torch.bfloat16`, half as large: computing in
             it a network is the same to the bit. Buffers stay, and numbers that stand alone.
+        overwrite: whether to replace a prior that was saved there before.
 
     Returns:
         The folder.
+
+    Raises:
+        UsageError: the folder holds a prior already and ``overwrite`` is not set, or files of these names that basis
+            did not write, or another process is writing there.
 
     Example:
         >>> import tempfile
@@ -61,23 +77,45 @@ def save_prior(
         >>> load_prior(folder).shape
         (1, 8, 8)
     """
-    header = {"prior": PRIORS.name_of(type(prior)), "arguments": arguments}
-    return save_module(prior, header, folder, card, dtype)
+    content = serialized(prior, header_of(prior, arguments), dtype)
+    return save_content(content, folder, PRIOR, card, overwrite=overwrite)
 
 
-def save_module(
-    module: nn.Module, header: dict, folder: str | Path, card: dict | None = None, dtype: torch.dtype | None = None
-) -> Path:
-    """Write tensors, header and card of a module of any kind; see `save_prior` and `save_separator`."""
-    folder = Path(folder)
+def header_of(prior: Prior, arguments: dict) -> dict:
+    """Return what the header of a prior's weights says, from which `load_prior` builds it."""
+    return {"prior": PRIORS.name_of(type(prior)), "arguments": arguments}
+
+
+def serialized(module: nn.Module, header: dict, dtype: torch.dtype | None = None) -> bytes:
+    """Return the content of the weights file of a module of any kind; ``dtype`` as in `save_prior`."""
     tensors = {k: v.contiguous().cpu() for k, v in module.state_dict().items()}
     tensors |= {k: tensors[k].to(dtype) for k, weight in module.named_parameters() if dtype and weight.dim()}
-    content = save(tensors, metadata={HEADER: json.dumps(header)})
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, content)
-    card = {**(card or {}), "sha256": hashlib.sha256(content).hexdigest()}
-    write_atomically(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    return save(tensors, metadata={HEADER: json.dumps(header)})
+
+
+def save_content(
+    content: bytes, folder: str | Path, kind: str, card: dict | None = None, *, overwrite: bool = False
+) -> Path:
+    """Write weights with their card into a folder of a kind; see `save_prior` and `save_separator`."""
+    folder = Path(folder)
+    with claim(folder):
+        if read_mark(folder) is not None:
+            if not overwrite:
+                raise UsageError(
+                    f"{folder} holds a {kind} already",
+                    fix="pass overwrite=True to replace it, or choose another folder",
+                )
+            needed(folder, kind, {}, overwrite=True)
+        with replacing(folder, kind, {}) as new:
+            put(content, new, card)
     return folder
+
+
+def put(content: bytes, new: Path, card: dict | None = None) -> None:
+    """Write weights and their card into the folder that `replacing` gives."""
+    (new / WEIGHTS).write_bytes(content)
+    card = {**(card or {}), "sha256": hashlib.sha256(content).hexdigest()}
+    (new / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 @plain_torch()
@@ -136,9 +174,16 @@ def open_weights(source: str | Path, sha256: str | None = None) -> tuple[Path, d
 
     Args and errors are those of `load_prior`, for priors in our own format.
     """
-    path = locate(source)
-    expected = sha256 or read_card(path).get("sha256")
-    if expected and (actual := sha256_of(path)) != expected:
+    try:
+        path = locate(source)
+        expected = sha256 or read_card(path).get("sha256")
+        actual = sha256_of(path) if expected else None
+        replaced = actual != expected and not sha256 and read_card(locate(source)).get("sha256") != expected
+    except FileNotFoundError:
+        replaced = True
+    if replaced:  # by another process, between two of these lines
+        return open_weights(source, sha256)
+    if expected and actual and actual != expected:
         raise DataError(
             f"{path} has sha256 {actual[:16]}…, expected {str(expected)[:16]}…",
             fix="fetch or train the file anew: it was damaged or changed since its card was written",
@@ -184,7 +229,7 @@ def sha256_of(path: Path) -> str:
 def weights_sha256(source: str | Path) -> str | None:
     """Return the hash of a file, or of the weights in a folder; None where there is no such file."""
     path = Path(source)
-    file = path / WEIGHTS if path.is_dir() else path
+    file = current(path, WEIGHTS) if path.is_dir() else path
     return sha256_of(file) if file.is_file() else None
 
 
@@ -198,9 +243,9 @@ def locate(source: str | Path) -> Path:
     """Return the weights file of a prior given by bundled name, folder or file."""
     path = Path(source)
     if path.is_file():
-        return path
-    if (path / WEIGHTS).is_file():
-        return path / WEIGHTS
+        return current(path.parent, WEIGHTS) if path.name == WEIGHTS else path
+    if (weights := current(path, WEIGHTS)).is_file():
+        return weights
     bundled = PRETRAINED / str(source) / WEIGHTS
     if bundled.is_file() and len(path.parts) == 1:
         return bundled
@@ -216,7 +261,8 @@ def pretrained() -> list[str]:
 
 def read_card(weights: Path) -> dict:
     """Return the card beside the weights of a prior folder, empty where there is none."""
-    card = weights.with_name(CARD)
+    folder = weights.parent
+    card = current(folder.parent if folder.name == READY else folder, CARD)
     if weights.name != WEIGHTS or not card.is_file():
         return {}
     return read_object(card, fix="delete it, or write the prior anew")

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
-from basis.core.checkpoint import described, load_module, open_weights, save_module
+from basis.core.checkpoint import described, load_module, open_weights, save_content, serialized
 from basis.core.errors import DataError, UsageError
 from basis.core.noise import Noise
 from basis.core.separator import SEPARATORS, Problem, Separator, Stream, choose
 from basis.core.settings import Count, Whole
+
+METHOD = "method"  # kind of folder, see `basis.core.output.Mark`
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ def draw(images: Sequence[Tensor], kinds: Sequence[int], batch: int, seed: Seque
     return pixels(torch.stack(picks, 1))
 
 
-def save_separator(separator: Learned, arguments: dict, folder: str | Path, card: dict | None = None) -> Path:
+def save_separator(
+    separator: Learned, arguments: dict, folder: str | Path, card: dict | None = None, *, overwrite: bool = False
+) -> Path:
     """Write a separator that has learned, so that `load_separator` finds it again; arguments are those of `save_prior`.
 
     Example:
@@ -166,9 +170,13 @@ def save_separator(separator: Learned, arguments: dict, folder: str | Path, card
         >>> torch.equal(load_separator(save_separator(nmf, arguments, tempfile.mkdtemp())).atoms, nmf.atoms)
         True
     """
-    return save_module(
-        separator, {"separator": SEPARATORS.name_of(type(separator)), "arguments": arguments}, folder, card
-    )
+    content = serialized(separator, header_of(separator, arguments))
+    return save_content(content, folder, METHOD, card, overwrite=overwrite)
+
+
+def header_of(separator: Learned, arguments: dict) -> dict:
+    """Return what the header of a separator's weights says, from which `load_separator` builds it."""
+    return {"separator": SEPARATORS.name_of(type(separator)), "arguments": arguments}
 
 
 @plain_torch()

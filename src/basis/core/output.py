@@ -22,6 +22,7 @@ from basis.core.durable import sync, unbroken
 from basis.core.errors import DataError, UsageError
 
 MARK, NEW, READY = ".basis.json", ".basis-new", ".basis-ready"
+OURS = ".basis"  # how the names of our own hidden files begin
 FORMAT = 1
 LONG = 80  # characters of two settings from which an error names them alone
 KEEP = "pass --overwrite to replace it, --resume to keep it and do only what is missing, or choose another --out"
@@ -49,6 +50,13 @@ class Mark:
         """Return the names of files that are not as they were written: somebody else's by now."""
         there = [name for name in self.files if os.path.lexists(folder / name)]
         return [name for name in there if not _same(folder / name, self.files[name])]
+
+    def check(self, folder: Path) -> None:
+        """Raise `UsageError` where a file was changed: it is never replaced."""
+        if changed := self.changed(folder):
+            raise UsageError(
+                f"{folder / changed[0]} was changed after basis wrote it", fix="move it away, or choose another --out"
+            )
 
 
 def read_mark(folder: str | Path) -> Mark | None:
@@ -99,10 +107,7 @@ def needed(folder: str | Path, kind: str, request: dict, *, overwrite: bool = Fa
         raise UsageError(f"{folder} holds a {mark.kind}, not a {kind}", fix="choose another --out")
     if not decide(folder, mark.request, request, overwrite, resume) and not mark.missing(folder):
         return False
-    if changed := mark.changed(folder):
-        raise UsageError(
-            f"{folder / changed[0]} was changed after basis wrote it", fix="move it away, or choose another --out"
-        )
+    mark.check(folder)
     return True
 
 
@@ -135,6 +140,12 @@ def _difference(names: list[str], found: dict, wanted: dict) -> str:
     return ", ".join(
         f"{name} {old}, not {new}" if len(old + new) < LONG else f"another {name}" for name, old, new in pairs
     )
+
+
+def current(folder: Path, name: str) -> Path:
+    """Return where a file of a result lies, for a reader who changes nothing: in its place, or staged there still."""
+    staged = folder / READY / name
+    return staged if staged.is_file() else folder / name
 
 
 @contextmanager
@@ -170,6 +181,13 @@ def replacing(folder: str | Path, kind: str, request: dict, *, keep: bool = Fals
             reason = error.strerror or error
             raise DataError(f"cannot write {folder} ({reason})", fix="make room, or choose another --out") from error
         raise
+
+
+def unmark(folder: Path) -> None:
+    """Remove the mark of a result that came to nothing: it has no files, and neither has anybody else."""
+    mark = read_mark(folder)
+    if mark and not mark.files and all(path.name.startswith(OURS) for path in folder.iterdir()):
+        (folder / MARK).unlink()
 
 
 def settle(folder: str | Path) -> None:
@@ -248,7 +266,7 @@ def _strangers(folder: Path) -> str:
         return ""
     if not folder.is_dir():
         return "a file"
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".basis"))
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(OURS))
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 

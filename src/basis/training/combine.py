@@ -8,11 +8,32 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from basis.core.checkpoint import PRIORS, load_prior, locate, open_weights, read_card, save_prior
+from basis.core.checkpoint import (
+    PRIOR,
+    PRIORS,
+    header_of,
+    load_prior,
+    locate,
+    open_weights,
+    put,
+    read_card,
+    serialized,
+    sha256_of,
+)
+from basis.core.claim import claim
 from basis.core.errors import UsageError
+from basis.core.output import needed, replacing
+from basis.core.prior import Prior
 
 
-def combine(sources: Sequence[str | Path], borders: Sequence[float], out: str | Path) -> Path:
+def combine(
+    sources: Sequence[str | Path],
+    borders: Sequence[float],
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Path:
     """Write one prior that asks a network of its own in each range of noise levels; its card holds those of its parts.
 
     It is stored in bf16 where all of its parts are.
@@ -21,19 +42,35 @@ def combine(sources: Sequence[str | Path], borders: Sequence[float], out: str | 
         sources: priors of one kind and size, for falling noise levels: names, folders or files.
         borders: noise levels between them, falling, one less than there are priors.
         out: folder to write.
+        overwrite: whether a prior that is there is replaced.
+        resume: whether one that was made of the same parts is kept.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: other numbers of priors and borders, priors that differ in more than their weights, or of a kind
-            that knows no borders.
+        UsageError: the folder is not free (see `basis.core.output.needed`), other numbers of priors and borders, priors
+            that differ in more than their weights, or of a kind that knows no borders.
     """
     if len(borders) != len(sources) - 1 or not borders:
         raise UsageError(
             f"expected a border between each two of the priors, got {len(sources)} and {len(borders)}",
             fix="for instance `basis combine HIGH LOW --borders 0.3`",
         )
+    request = {"sources": [sha256_of(locate(source)) for source in sources], "borders": list(borders)}
+    out = Path(out)
+    with claim(out):
+        if needed(out, PRIOR, request, overwrite=overwrite, resume=resume):
+            whole, arguments = _whole(sources, borders)
+            halved = all(torch.bfloat16 in _dtypes(source) for source in sources)
+            content = serialized(whole, header_of(whole, arguments), torch.bfloat16 if halved else None)
+            with replacing(out, PRIOR, request) as new:
+                put(content, new, _card(sources, borders))
+    return out
+
+
+def _whole(sources: Sequence[str | Path], borders: Sequence[float]) -> tuple[Prior, dict]:
+    """Return the prior of all parts, and the arguments that build it."""
     kinds = [open_weights(source)[1] for source in sources]
     if strange := [str(source) for source, kind in zip(sources, kinds, strict=True) if kind != kinds[0]]:
         raise UsageError(f"{strange[0]} is of another kind or size than {sources[0]}", fix="combine priors of one size")
@@ -48,16 +85,18 @@ def combine(sources: Sequence[str | Path], borders: Sequence[float], out: str | 
         for key, value in load_prior(source).state_dict().items()
     }
     whole.load_state_dict(weights)
+    return whole, arguments
+
+
+def _card(sources: Sequence[str | Path], borders: Sequence[float]) -> dict:
     cards = [read_card(locate(source)) for source in sources]
-    card = {
+    return {
         "borders": list(borders),
         "steps": sum(card.get("steps", 0) for card in cards),
         "images": sum(card.get("images", 0) for card in cards),
         "hours": round(sum(card.get("hours", 0) for card in cards), 2),
         "parts": cards,
     }
-    halved = all(torch.bfloat16 in _dtypes(source) for source in sources)
-    return save_prior(whole, arguments, out, card, torch.bfloat16 if halved else None)
 
 
 def _dtypes(source: str | Path) -> set[torch.dtype]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior
+from basis.core.checkpoint import PRIORS, header_of, load_prior, locate, put, read_card, serialized
+from basis.core.claim import claim
 from basis.core.errors import UsageError
+from basis.core.output import needed, replacing
 from basis.core.schedule import geometric
 from basis.recipes import recipe as bundled_recipe
+from basis.training.folder import FINETUNING, TRAINING, marked, request_of
 from basis.training.recipe import Noise, Recipe
 
 STAGES = "levels"  # folder of the single levels, in the folder of the whole
@@ -52,8 +56,29 @@ def stages(recipe: Recipe, out: str | Path) -> Iterator[Stage]:
         start = folder
 
 
+@contextmanager
+def finetuning(recipe: Recipe, out: str | Path, *, overwrite: bool = False, resume: bool = True) -> Iterator[None]:
+    """Claim the folder of the whole, after checking it and those of all levels.
+
+    Args:
+        recipe, out: as in `stages`.
+        overwrite, resume: see `basis.training.folder.run_folder`, also for errors.
+    """
+    out = Path(out)
+    parts = list(stages(recipe, out))
+    with marked(out, FINETUNING, request_of(recipe), overwrite=overwrite, resume=resume):
+        for stage in parts:
+            with claim(stage.out):
+                needed(stage.out, TRAINING, request_of(stage.recipe), overwrite=overwrite, resume=resume)
+        yield
+
+
 def assemble(recipe: Recipe, out: str | Path) -> Path:
-    """Write the prior of all levels from those of the single ones; its card has each one's held-out loss."""
+    """Write the prior of all levels from those of the single ones; its card has each one's held-out loss.
+
+    The folder is claimed, see `finetuning`.
+    """
+    out = Path(out)
     parts = sorted(stages(recipe, out), key=lambda stage: -stage.sigma)
     arguments = {**recipe.arguments, "levels": [stage.sigma for stage in parts]}
     whole = PRIORS.make(recipe.prior, arguments)
@@ -70,4 +95,6 @@ def assemble(recipe: Recipe, out: str | Path) -> Path:
         "hours": round(sum(card["hours"] for card in cards.values()), 2),
         "held_out_loss": {sigma: card["held_out_loss"] for sigma, card in cards.items()},
     }
-    return save_prior(whole, arguments, out, card)
+    with replacing(out, FINETUNING, request_of(recipe)) as new:
+        put(serialized(whole, header_of(whole, arguments)), new, card)
+    return out

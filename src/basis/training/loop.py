@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import io
 import math
 import time
 from collections.abc import Iterator
@@ -18,21 +17,19 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional
 
-from basis.core.checkpoint import PRIORS, load_prior, locate, read_card, save_prior
+from basis.core.checkpoint import PRIORS, header_of, load_prior, serialized
 from basis.core.dataset import Dataset
-from basis.core.durable import write_atomically
-from basis.core.errors import DataError, DivergenceError, UsageError
+from basis.core.errors import DivergenceError, UsageError
 from basis.core.prior import DensityPrior, Prior
 from basis.core.schedule import geometric, overlapping
 from basis.networks.magnitude import hold_weights, plain_parameters, renew_weights
 from basis.recipes import recipe as bundled_recipe
+from basis.training.folder import STARTED_FROM, RunFolder, request_of, run_folder, unfit
 from basis.training.objectives import known_weights, noise_levels, objective
 from basis.training.recipe import Recipe
 
-CHECKPOINT = "checkpoint.pt"
 SLOWER = "lower the recipe's learning_rate"
 STORED = {"fp32": None, "bf16": torch.bfloat16}
-FREE = ("steps", "decay", "every", "stored")  # what may change when a run goes on
 HELD_OUT = 2_000  # images of the validation split that measure the held-out loss
 PART = 100  # images of these at a time
 FAR = 0.5  # error of compiled gradients, in parts of them, that rounding does not explain
@@ -56,23 +53,42 @@ class Progress:
     held_out: float | None = None
 
 
-def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | None = None) -> Iterator[Progress]:
+def train(
+    recipe: Recipe,
+    data: Dataset,
+    out: str | Path,
+    start: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+) -> Iterator[Progress]:
     """Train a prior, yielding after every step; the result is a prior folder at ``out``, written at each checkpoint.
 
-    A run that finds ``out/checkpoint.pt`` goes on from there, with the same data and noise as an unbroken run. A new
-    one begins with the weights of the prior ``start`` (bundled name, folder or file), if given, else with random ones.
+    A run that finds ``out/checkpoint.pt`` of the same recipe goes on from there, with the same data and noise as an
+    unbroken run. A new one begins with the weights of the prior ``start`` (bundled name, folder or file), if given,
+    else with random ones. What is there is kept until the first checkpoint of a run that overwrites it.
+
+    Args:
+        recipe, data, out, start: see above.
+        overwrite, resume: see `basis.training.folder.run_folder`, also for errors.
     """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     AcceleratorState._reset_state()  # of an earlier run in this process, whose precision it would keep
     accelerator = accelerate.Accelerator(mixed_precision=recipe.precision)
+    request = request_of(recipe, start)
+    with run_folder(Path(out), request, accelerator, overwrite=overwrite, resume=resume) as folder:
+        yield from _train(recipe, data, folder, start, accelerator)
+
+
+def _train(
+    recipe: Recipe, data: Dataset, folder: RunFolder, start: str | Path | None, accelerator: accelerate.Accelerator
+) -> Iterator[Progress]:
     torch.manual_seed(recipe.seed)
     images, labels = data.images("train")
     recipe = _with_levels(recipe, images)
     prior = _prior(recipe, tuple(images.shape[1:]))
-    if start is not None:
+    if folder.state is None and start is not None:
         _start(prior, start)
-    elif isinstance(prior, DensityPrior) and not (out / CHECKPOINT).exists():
+    elif folder.state is None and isinstance(prior, DensityPrior):
         x, sigma, eps, *_ = _batch(images, labels, recipe, prior, 0, 0, 1)
         prior.initialise(x + sigma[:, None, None, None] * eps, sigma)
     average = copy.deepcopy(prior).eval().requires_grad_(False).to(accelerator.device)
@@ -83,8 +99,10 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
     step, seconds = 0, 0.0
     adam = torch.optim.Adam(prior.parameters(), betas=(0.9, recipe.beta2))
     model, optimizer = accelerator.prepare(torch.compile(loss_of) if recipe.compile else loss_of, adam)
-    if (out / CHECKPOINT).exists():
-        step, seconds = _resume(out / CHECKPOINT, recipe, prior, average, optimizer)
+    if folder.state is not None:
+        step, seconds = _resume(folder, recipe, prior, average, optimizer)
+    if folder.state is not None and folder.incomplete:
+        folder.complete(_content(average, recipe), folder.state["card"])
     began, first = time.monotonic(), step
     while step < recipe.steps:
         rate = _learning_rate(recipe, step)
@@ -110,10 +128,8 @@ def train(recipe: Recipe, data: Dataset, out: str | Path, start: str | Path | No
             if not math.isfinite(measured):
                 raise DivergenceError(f"the held-out loss is {measured} at step {step}", fix=SLOWER)
             total = seconds + time.monotonic() - began
-            _save(out / CHECKPOINT, recipe, prior, average, optimizer, step, total)
-            save_prior(
-                average, recipe.arguments, out, _card(recipe, start, step, total, measured), STORED[recipe.stored]
-            )
+            card = _card(recipe, folder.request.get(STARTED_FROM), step, total, measured)
+            folder.save(_state(recipe, prior, average, optimizer, step, total), _content(average, recipe), card)
         speed = (step - first) * recipe.batch / (time.monotonic() - began)
         yield Progress(step, recipe.steps, loss.item(), rate, speed, measured)
 
@@ -262,36 +278,36 @@ def _average(average: Prior, prior: Prior, step: int, recipe: Recipe) -> None:
         value.lerp_(current[name], weight)
 
 
-def _card(recipe: Recipe, start: str | Path | None, step: int, seconds: float, held_out: float) -> dict:
+def _card(recipe: Recipe, started_from: str | None, step: int, seconds: float, held_out: float) -> dict:
     return {
         "recipe": dataclasses.asdict(recipe),
-        "started_from": None if start is None else read_card(locate(start)).get("sha256", str(start)),
+        "started_from": started_from,
         "steps": step,
         "images": step * recipe.batch,
         "hours": round(seconds / 3600, 2),
         "held_out_loss": round(held_out, 5),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain string, which checkpoints may hold
     }
 
 
-def _save(path: Path, recipe: Recipe, prior: Prior, average: Prior, optimizer, step: int, seconds: float) -> None:
-    buffer = io.BytesIO()
-    state = {"prior": prior.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save({**state, "recipe": dataclasses.asdict(recipe), "step": step, "seconds": seconds}, buffer)
-    write_atomically(path, buffer.getvalue())
+def _content(average: Prior, recipe: Recipe) -> bytes:
+    return serialized(average, header_of(average, recipe.arguments), STORED[recipe.stored])
 
 
-def _resume(path: Path, recipe: Recipe, prior: Prior, average: Prior, optimizer) -> tuple[int, float]:
-    """Load a checkpoint of the same recipe, of which only what is `FREE` may have changed."""
+def _state(recipe: Recipe, prior: Prior, average: Prior, optimizer, step: int, seconds: float) -> dict:
+    modules = {"prior": prior.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+    return {**modules, "recipe": dataclasses.asdict(recipe), "step": step, "seconds": seconds}
+
+
+def _resume(folder: RunFolder, recipe: Recipe, prior: Prior, average: Prior, optimizer) -> tuple[int, float]:
+    """Load a checkpoint of the same recipe; return its step, and the seconds that were spent until it."""
+    state = folder.state or {}
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        ours = dataclasses.asdict(recipe)
-        if changed := sorted(key for key in ours if ours[key] != state["recipe"].get(key) and key not in FREE):
-            raise ValueError(f"{', '.join(changed)} changed since")
+        if recipe.arguments != state["recipe"]["arguments"]:  # with the noise levels that were found from the data
+            raise ValueError("arguments changed since")
         prior.load_state_dict(state["prior"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         return state["step"], state["seconds"]
-    except Exception as error:  # torch.load raises anything for a damaged file
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path} does not fit this recipe ({reason})", fix="train into another --out folder") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise unfit(folder.path, error) from error
