@@ -4,6 +4,8 @@ One signal, K sources mixed in it: ``m = g(x)``. Given generative models that kn
 draws samples from p(x | m).
 """
 
+from basis.core import orphans  # noqa: F401  # isort: skip  # first: a worker watches its parent while it imports
+
 from basis.api import separate, stream
 from basis.calibration import calibrate, save_calibration
 from basis.core.accelerated import Accelerated

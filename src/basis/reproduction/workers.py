@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from basis.core import orphans
 from basis.core.errors import BasisError
 from basis.reproduction.job import Job
 from basis.reproduction.setup import Setup
@@ -45,7 +46,8 @@ def compute(store: Store, wanted: Sequence[tuple[Job, int]], workers: int) -> It
     threads = max(1, torch.get_num_threads() // workers)
     pool = ProcessPoolExecutor(workers, SPAWN, _begin, (store.folder, replace(store.setup), threads, news))
     try:
-        waiting: dict[Future, int] = {pool.submit(_separate, i, *entry): i for i, entry in enumerate(parts)}
+        with orphans.workers_start():
+            waiting: dict[Future, int] = {pool.submit(_separate, i, *entry): i for i, entry in enumerate(parts)}
         while waiting:
             done, _ = wait(waiting, LOOK, FIRST_COMPLETED)
             _drain(news, shares)
@@ -61,7 +63,7 @@ def compute(store: Store, wanted: Sequence[tuple[Job, int]], workers: int) -> It
         pass
     except BaseException:  # stopped half-way: nobody waits for them
         for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
+            orphans.end(child)  # type: ignore[arg-type]
         raise
     finally:
         pool.shutdown(cancel_futures=True)
