@@ -278,7 +278,7 @@ def test_saved_and_loaded_it_is_the_same(tiny, mixture, tmp_path):
     folder = save_separator(method, arguments, tmp_path / "fit", {"data": "digits"})
     again = load_separator(folder)
     assert type(again) is type(method)
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "card.json"}
+    assert {path.name for path in folder.iterdir()} == {".basis.json", "model.safetensors", "card.json"}
     assert not again.training
     assert not any(parameter.requires_grad for parameter in again.parameters())
     one, two = (basis.separate(mixture, PRIOR, SUM, each, seed=3).samples for each in (method, again))

@@ -127,7 +127,7 @@ def test_import(convert, tmp_path, kind):
     size = ["--set", "size=32"] if kind.get("version") == 2 else []  # ten levels: no published NCSNv2
     code, printed, _ = convert("ncsn", tmp_path / "checkpoint.pth", tmp_path / "prior", *size)
     assert (code, "NCSN over images of" in printed) == (0, True)
-    assert {path.name for path in (tmp_path / "prior").iterdir()} == {WEIGHTS, CARD}
+    assert {path.name for path in (tmp_path / "prior").iterdir()} == {WEIGHTS, CARD, ".basis.json"}
     direct = NCSNCheckpoint(size=32).read(tmp_path / "checkpoint.pth").prior if size else None
     for loaded in (basis.load_prior(tmp_path / "prior"), direct or basis.load_prior(tmp_path / "checkpoint.pth")):
         x = draw(2, *prior.shape)
@@ -219,7 +219,7 @@ def test_a_file_that_is_no_checkpoint(convert, tmp_path, content):
             ("ncsn", "{c}", "prior", "--set", "size=big"),
             "'size' of format 'ncsn' takes a whole number",
         ),
-        (("ncsn", "{c}", "."), "is there already"),
+        (("ncsn", "{c}", "."), "holds what basis did not write"),
     ],
 )
 def test_bad_usage(convert, tmp_path, monkeypatch, arguments, message):

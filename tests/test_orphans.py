@@ -8,44 +8,11 @@ import time
 
 import pytest
 
+import plugin
+
 psutil = pytest.importorskip("psutil", reason="finding processes needs psutil")
 pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
 
-EXPERIMENT = '''
-"""Separations that never end, each worker with a process of its own."""
-
-import subprocess
-import sys
-import time
-
-import basis
-from basis.core.sampler import State
-from basis.reproduction.experiment import Outcome, Row, RowsExperiment
-from basis.reproduction.job import Job
-
-
-class Endless(basis.Separator):
-    """Sleeps."""
-
-    def stream(self, problem, noise):
-        for step in range(4):  # those that the plan times
-            yield State(problem.mixture, sigma=0.0, level=1, levels=1, step=step, steps=5)
-        subprocess.run([sys.executable, "-c", "import time; time.sleep(600)"])
-
-
-class Tiny(RowsExperiment):
-    """Digits of 8×8 pixels."""
-
-    title = published_n = "tiny"
-
-    def rows(self, setup):
-        return [Row("Endless", {"agnostic": Job("digits", method="endless", prior="flat")})]
-
-    def outcome(self, setup, store, rows):
-        yield from ()
-        return Outcome([], [], [])
-'''
-POINTS = "[basis.experiments]\ntiny = tiny_experiment:Tiny\n[basis.separators]\nendless = tiny_experiment:Endless\n"
 MARK = "BASIS_TEST_OF_ORPHANS"
 
 
@@ -71,14 +38,11 @@ def wait_for(condition, seconds, what):
 @pytest.fixture
 def reproduction(tmp_path):
     """Start `basis reproduce` with two workers; return the process and what finds its family."""
-    (tmp_path / "tiny_experiment.py").write_text(EXPERIMENT)
-    about = tmp_path / "tiny_experiment-0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-experiment\nVersion: 0\n")
-    (about / "entry_points.txt").write_text(POINTS)
+    plugin.install(tmp_path)
     places = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places)), MARK: str(tmp_path)}
-    command = ["reproduce", "tiny", "--workers", "2", "--n", "4", "--batch-size", "1", "--out", tmp_path / "out"]
+    command = ["reproduce", "tiny", "--method", "Row=endless", "--workers", "2", "--n", "4", "--batch-size", "1"]
+    command += ["--out", tmp_path / "out"]
     process = subprocess.Popen(
         [sys.executable, "-m", "basis", *map(str, command)],
         env=environment,

@@ -1,11 +1,19 @@
 """What kill tests check: the user's files stay, and a rerun gives the bytes of an unbroken run."""
 
+import io
+import pickle
 import re
 import shutil
 import signal
+import zipfile
 
-VOLATILE = re.compile(rb'"(seconds|hours|command)": [^\n]*')  # what differs between equal runs
-LISTED = re.compile(rb'"[^"]*\.json": "[0-9a-f]{64}"')  # in a mark: the hash of a file that holds such a line
+import numpy as np
+import torch
+
+# What differs between equal runs, and in a mark the hashes of files that hold such a thing.
+VOLATILE = re.compile(rb'"(seconds[^"]*|hours|command)": [^\n]*|<dt>(seconds[^<]*|command)</dt><dd>.*?</dd>')
+LISTED = re.compile(rb'"[^"]*\.(json|html|pt)": "[0-9a-f]{64}"')
+LOG = "events.out.tfevents"  # files of TensorBoard, one a process, with the time in them
 
 
 def content(folder):
@@ -13,9 +21,36 @@ def content(folder):
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        text = path.read_bytes() if path.is_file() else b"folder"
-        found[name] = LISTED.sub(b"", VOLATILE.sub(b"", text)) if name.endswith(".json") else text
+        if LOG in name:
+            found[name.partition(LOG)[0] + LOG] = b"log"
+        else:
+            found[name] = lasting(path) if path.is_file() else b"folder"
     return found
+
+
+def lasting(path):
+    """Return what of a file is the same for equal runs."""
+    text = path.read_bytes()
+    try:
+        if path.suffix == ".pt":
+            text = flat(torch.load(io.BytesIO(text), weights_only=True))
+        elif path.suffix == ".npz":
+            with np.load(io.BytesIO(text)) as arrays:
+                text = flat({name: arrays[name] for name in arrays.files})
+    except (ValueError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError):
+        return text  # half a file
+    return LISTED.sub(b"", VOLATILE.sub(b"", text)) if path.suffix in (".json", ".html") else text
+
+
+def flat(value):
+    """Return the content of nested dictionaries of arrays as bytes, without times."""
+    if isinstance(value, dict):
+        return b"".join(
+            repr(key).encode() + flat(entry) for key, entry in value.items() if key not in ("seconds", "hours")
+        )
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return np.asarray(value).tobytes()
+    return repr(value).encode()
 
 
 def sweep(warm, folder, prepare, command, again, *, points=None, send=signal.SIGKILL, check=lambda folder: None):

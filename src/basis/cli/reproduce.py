@@ -16,7 +16,7 @@ from basis.core.errors import UsageError
 from basis.reproduction.experiment import Outcome
 from basis.reproduction.plan import Cost, in_words
 from basis.reproduction.report import number
-from basis.reproduction.run import Reproduction, choose, costs
+from basis.reproduction.run import Reproduction, choose, claimed, costs
 from basis.reproduction.run import reproduce as run
 from basis.reproduction.setup import PRIORS, Setup
 
@@ -81,6 +81,9 @@ def reproduce(
     chosen = choose(names)
     if features != "inception":  # a name that is wrong should be said at once; a row says that Inception is missing
         setup.extractor()
+    if not plan:
+        with claimed(out):  # a folder that is not free should be said at once, too
+            pass
     expected = costs(chosen, setup, out)
     _tell(expected)
     if plan:

@@ -9,16 +9,18 @@ import math
 import os
 import platform
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from basis.core.durable import write_atomically
-from basis.core.errors import BasisError, DataError, UsageError, unknown
-from basis.files.write import check_writable, versions
+from basis.core.claim import cannot_write, claim
+from basis.core.errors import BasisError, UsageError, unknown
+from basis.core.output import needed, read_mark, replacing, unmark
+from basis.files.write import versions
 from basis.reproduction.drawing import render
 from basis.reproduction.experiment import EXPERIMENTS, Cell, Experiment, Outcome
 from basis.reproduction.plan import Cost, plan
@@ -27,6 +29,7 @@ from basis.reproduction.setup import Setup
 from basis.reproduction.store import Progress, Store
 from basis.reproduction.workers import compute
 
+REPRODUCTION = "reproduction"  # kind of folder, see `basis.core.output.Mark`
 PARTS, FIGURES = "parts", "figures"
 RESULTS, TABLE, REPORT = "results.json", "results.csv", "report.html"
 COLUMNS = [field.name for field in fields(Cell) if field.name not in ("facts", "values")]
@@ -74,18 +77,42 @@ def reproduce(
             is separated first, and a script that calls this needs ``if __name__ == "__main__":``.
 
     Raises:
-        UsageError: no such table or figure; the folder cannot be written; workers below 1.
+        UsageError: no such table or figure; the folder cannot be written, is being written by another process, or holds
+            what basis did not write; workers below 1.
 
     Example:
         >>> import tempfile
         >>> run = reproduce(["table1"], Setup(n=2), tempfile.mkdtemp())
         >>> *_, = run  # nothing of Table 1 is at hand, and the report says so
     """
-    out, chosen, start = Path(out), choose(names), time.monotonic()
-    check_writable(out)
-    store = Store(out / PARTS, setup)
+    out, chosen, store = Path(out), choose(names), Store(Path(out) / PARTS, setup)
     if workers < 1:
         raise UsageError(f"expected at least 1 worker, got {workers}")
+    with claimed(out):
+        try:
+            return (yield from _reproduce(chosen, store, out, workers))
+        finally:
+            store.sweep()
+
+
+@contextmanager
+def claimed(out: str | Path) -> Iterator[None]:
+    """Claim and mark the folder of a reproduction, see `basis.core.claim` and `basis.core.output` for errors."""
+    out = Path(out)
+    with claim(out):
+        needed(out, REPRODUCTION, {}, overwrite=True)
+        if read_mark(out) is None:
+            with replacing(out, REPRODUCTION, {}):
+                pass
+        try:
+            yield
+        finally:
+            unmark(out)
+
+
+def _reproduce(chosen: Sequence[str], store: Store, out: Path, workers: int) -> Generator[Progress, None, Reproduction]:
+    """Do what `reproduce` says, in a folder that is claimed."""
+    setup, start = store.setup, time.monotonic()
     if workers > 1:
         yield from compute(store, [entry for name in chosen for entry in _make(name).jobs(setup)], workers)
     outcomes: dict[str, Outcome] = {}
@@ -94,9 +121,10 @@ def reproduce(
         experiment = _make(name)
         outcomes[name] = yield from experiment.run(setup, store)
         yield Progress(f"{name}: figures", 1, 1)
-        sections.append(_section(name, experiment, outcomes[name], out))
+        section, figures = _section(name, experiment, outcomes[name])
+        sections.append(section)
         about = _about(setup, chosen, time.monotonic() - start)
-        _write(out, outcomes, sections, about)
+        _write(out, {**figures, **_results(outcomes, sections, about)})
     return Reproduction(outcomes, out / REPORT)
 
 
@@ -104,18 +132,18 @@ def _make(name: str) -> Experiment:
     return EXPERIMENTS.get(name)()
 
 
-def _section(name: str, experiment: Experiment, outcome: Outcome, out: Path) -> Section:
-    """Draw the figures of an experiment and return its part of the report."""
-    shots, notes = [], list(outcome.notes)
+def _section(name: str, experiment: Experiment, outcome: Outcome) -> tuple[Section, dict[str, bytes]]:
+    """Draw the figures of an experiment; return its part of the report, and the figures' files."""
+    shots, notes, files = [], list(outcome.notes), dict[str, bytes]()
     for picture in outcome.pictures:
         try:
             content = render(picture.draw)
         except BasisError as error:  # no matplotlib: the figures' numbers are worth having without
             notes.append(f"{picture.name} was not drawn: {error}")
             continue
-        _put(out / FIGURES, {f"{picture.name}.{kind}": file for kind, file in content.items()})
+        files |= {f"{FIGURES}/{picture.name}.{kind}": file for kind, file in content.items()}
         shots.append(Shot(picture.caption, content["png"]))
-    return Section(name, experiment.title, experiment.published_n, outcome.cells, shots, notes)
+    return Section(name, experiment.title, experiment.published_n, outcome.cells, shots, notes), files
 
 
 def _about(setup: Setup, names: Iterable[str], seconds: float) -> dict:
@@ -132,8 +160,8 @@ def _about(setup: Setup, names: Iterable[str], seconds: float) -> dict:
     }
 
 
-def _write(out: Path, outcomes: dict[str, Outcome], sections: list[Section], about: dict) -> None:
-    """Write results, table and report of what is finished so far."""
+def _results(outcomes: dict[str, Outcome], sections: list[Section], about: dict) -> dict[str, bytes]:
+    """Return results, table and report of what is finished so far, by file."""
     results = {
         "run": about,
         "experiments": {name: [asdict(cell) for cell in outcome.cells] for name, outcome in outcomes.items()},
@@ -145,21 +173,22 @@ def _write(out: Path, outcomes: dict[str, Outcome], sections: list[Section], abo
         for cell in outcome.cells:
             facts = [cell.facts.get("prior", ""), cell.facts.get("method", ""), _hashes(cell)]
             writer.writerow([name, *(_blank(getattr(cell, column)) for column in COLUMNS), *facts])
-    files = {
+    return {
         RESULTS: (json.dumps(strict(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         TABLE: buffer.getvalue().encode(),
         REPORT: page(sections, about).encode(),
     }
-    _put(out, files)
 
 
-def _put(folder: Path, files: dict[str, bytes]) -> None:
+def _write(out: Path, files: dict[str, bytes]) -> None:
+    """Write files, all of them or none; what earlier runs wrote besides stays."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            write_atomically(folder / name, content)
+        with replacing(out, REPRODUCTION, {}, keep=True) as new:
+            for name, content in files.items():
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).write_bytes(content)
     except OSError as error:
-        raise DataError(f"cannot write into {folder} ({error.strerror})", fix="choose another --out") from error
+        raise cannot_write(out, error) from error
 
 
 def _blank(value: Any) -> Any:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from basis.api import stream
-from basis.core.durable import write_atomically
+from basis.core.claim import cannot_write
+from basis.core.durable import sweep, write_atomically
 from basis.core.errors import DataError
 from basis.core.metric import align, reorder
 from basis.core.sampler import State
@@ -128,7 +129,12 @@ class Store:
             write_atomically(place / "job.json", facts.encode())
             write_atomically(place / f"{part[0]:05d}-{part[-1]:05d}.npz", buffer.getvalue())
         except OSError as error:
-            raise DataError(f"cannot write into {place} ({error.strerror})", fix="choose another --out") from error
+            raise cannot_write(place, error) from error
+
+    def sweep(self) -> None:
+        """Remove what workers that were killed left half-written; only who has claimed the folder may do so."""
+        for place in self.folder.glob("*"):
+            sweep(place)
 
     def figures(self, job: Job, n: int, name: str) -> Tensor | None:
         """Return a figure ("psnr", "ssim", "right", "residual") of the first n mixtures, (n,); None if it has none."""
@@ -168,7 +174,10 @@ class Store:
     def recall(self, facts: dict) -> Any:
         """Return the JSON value that was kept under these facts, None if there is none."""
         path = self.folder / "values" / f"{digest(facts)}.json"
-        return json.loads(path.read_text())["value"] if path.is_file() else None
+        try:
+            return json.loads(path.read_text())["value"] if path.is_file() else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} cannot be read ({error})", fix="delete it and run again") from error
 
     def keep(self, facts: dict, value: Any) -> Any:
         """Write a JSON value under what it depends on, and return it."""

@@ -63,7 +63,7 @@ def compute(store: Store, wanted: Sequence[tuple[Job, int]], workers: int) -> It
         pass
     except BaseException:  # stopped half-way: nobody waits for them
         for child in set(multiprocessing.active_children()) - others:
-            orphans.end(child)  # type: ignore[arg-type]
+            orphans.end(child)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
