@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from basis.core.output import needed
 from basis.datasets.mnist import MNIST
-from basis.metrics._features import FOLDER, save_extractor
+from basis.metrics._features import EXTRACTOR, FOLDER, save_extractor
 from basis.networks.digit_classifier import DigitClassifier
 
 EPOCHS, BATCH, RATE, SHIFT, NOISE = 8, 128, 4e-3, 2, 0.1
@@ -35,6 +36,7 @@ def accuracy(network, images, labels):
 
 
 def main(folder):
+    needed(folder, EXTRACTOR, {})  # said before hours of work
     """Train, measure and save."""
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -14,7 +14,8 @@ from digit_classifier import accuracy
 from picture_classifier import fit
 from torch import nn
 
-from basis.core.checkpoint import save_prior
+from basis.core.checkpoint import PRIOR, save_prior
+from basis.core.output import needed
 from basis.datasets.cifar10 import CIFAR10
 from basis.training.loop import _prior, _start
 from basis.training.recipe import read_recipe
@@ -46,6 +47,7 @@ def main():
     parser.add_argument("--from", dest="start", required=True, help="prior without a reader")
     parser.add_argument("--out", required=True, help="prior folder to write")
     given = parser.parse_args()
+    needed(given.out, PRIOR, {})  # said before hours of work
     torch.set_num_threads(1)
     torch.manual_seed(0)
     data, generator = CIFAR10(), torch.Generator().manual_seed(0)

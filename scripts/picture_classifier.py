@@ -13,8 +13,9 @@ import torch
 from digit_classifier import accuracy
 from torch import nn
 
+from basis.core.output import needed
 from basis.datasets.cifar10 import CIFAR10
-from basis.metrics._features import FOLDER, save_extractor
+from basis.metrics._features import EXTRACTOR, FOLDER, save_extractor
 from basis.networks.picture_classifier import PictureClassifier
 
 EPOCHS, BATCH, RATE, DECAY, SMOOTHING, SHIFT = 11, 128, 4e-3, 5e-2, 0.1, 2
@@ -54,6 +55,7 @@ def fit(network, data, epochs, generator):
 
 
 def main(folder):
+    needed(folder, EXTRACTOR, {})  # said before hours of work
     """Train, measure and save."""
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -58,8 +58,8 @@ def test_info_describes_a_fitted_method(folder, cli):
 
 def test_results_carry_the_hash_of_what_was_learned(folder, cli, array, prior, out, tmp_path):
     sha256 = json.loads((folder / "card.json").read_text())["sha256"]
-    for method in (folder, folder / "model.safetensors"):
-        assert cli("separate", array, "--prior", prior, "--method", method, "--out", out).code == 0
+    for option, method in (("--resume", folder), ("--overwrite", folder / "model.safetensors")):
+        assert cli("separate", array, "--prior", prior, "--method", method, "--out", out, option).code == 0
         facts = json.loads((out / "array" / "result.json").read_text())
         assert (facts["method"], facts["method_sha256"]) == (str(method), sha256)
     options = ("--prior", prior, "--n", 3, "--task", "split", "--json", tmp_path / "figures.json")

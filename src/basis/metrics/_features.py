@@ -14,14 +14,16 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from basis.core.checkpoint import CARD, HEADER, PRETRAINED, WEIGHTS, sha256_of
-from basis.core.durable import write_atomically
+from basis.core.checkpoint import HEADER, PRETRAINED, WEIGHTS, put, sha256_of
+from basis.core.claim import claim
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.metric import UNIT, DataRange, SetMetric, Values, scaled
+from basis.core.output import replacing
 from basis.networks.digit_classifier import DigitClassifier
 from basis.networks.picture_classifier import PictureClassifier
 
 FOLDER = PRETRAINED / "extractors"
+EXTRACTOR = "extractor"  # kind of folder, see `basis.core.output.Mark`
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -143,12 +145,10 @@ def load_classifier(name: str = "mnist-digits", device: str = "cpu") -> Classifi
 
 
 def save_extractor(network: nn.Module, arguments: dict, folder: Path, card: dict) -> None:
-    """Write a classifier with its card; the hash of the weights is added."""
+    """Write a classifier with its card, together or not at all; the hash of the weights is added."""
     content = save({k: v.contiguous() for k, v in network.state_dict().items()}, {HEADER: json.dumps(arguments)})
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, content)
-    card = {**card, "sha256": sha256_of(folder / WEIGHTS)}
-    write_atomically(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    with claim(folder), replacing(folder, EXTRACTOR, {}) as new:
+        put(content, new, card)
 
 
 def inception_weights() -> Path:
