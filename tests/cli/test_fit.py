@@ -62,7 +62,7 @@ def test_results_carry_the_hash_of_what_was_learned(folder, cli, array, prior, o
         assert cli("separate", array, "--prior", prior, "--method", method, "--out", out, option).code == 0
         facts = json.loads((out / "array" / "result.json").read_text())
         assert (facts["method"], facts["method_sha256"]) == (str(method), sha256)
-    options = ("--prior", prior, "--n", 3, "--task", "split", "--json", tmp_path / "figures.json")
+    options = ("--prior", prior, "--n", 3, "--task", "split", "--overwrite", "--json", tmp_path / "figures.json")
     for method, expected in ((folder, sha256), ("average", None)):
         assert cli("evaluate", "digits", "--method", method, *options).code == 0
         assert json.loads((tmp_path / "figures.json").read_text())["method_sha256"] == expected
