@@ -13,6 +13,7 @@ from torch import Tensor
 
 from basis.core.arrays import as_tensor, plain_torch
 from basis.core.assessment import assess as assessed
+from basis.core.counted import counted
 from basis.core.errors import DataError, UnlikelyMixtureWarning, UsageError
 from basis.core.mixing import Mixing
 from basis.core.modes import interchangeable
@@ -194,18 +195,23 @@ def _check_range(mixture: Tensor, prior: Product, mixing: Mixing) -> None:
 def _batches(
     separator: Separator, problem: Problem, seed: int, samples: int, index: list[int], size: int, assess: bool
 ) -> Generator[State, None, Separation]:
-    parts = []
+    parts, (prior, meter) = [], counted(problem.prior)
     for start in range(0, len(index), size):
-        part = Problem(problem.mixture[start : start + size], problem.prior, problem.mixing)
-        noise = Noise(part.prior.shape, seed, index[start : start + size], samples, part.mixture.device)
-        parts.append((yield from separator.stream(part, noise)))
+        part = Problem(problem.mixture[start : start + size], prior, problem.mixing)
+        noise = Noise(prior.shape, seed, index[start : start + size], samples, part.mixture.device)
+        meter.examples = 0
+        found = yield from separator.stream(part, noise)
+        if found.evaluations is None:
+            spent = meter.spent(len(part.mixture) * problem.mixing.sources)
+            found = dataclasses.replace(found, evaluations=torch.full((len(part.mixture),), spent))
+        parts.append(found)
     result = parts[0] if len(parts) == 1 else join(problem, parts)
     result = dataclasses.replace(result, kinds=tuple(interchangeable(problem.prior, problem.mixing)))
     if not assess:
         return result
-    found = assessed(problem, result, size, separator.asks_prior)
-    warn_of(found.doubtful, len(index))
-    return dataclasses.replace(result, assessment=found)
+    worth = assessed(problem, result, size, separator.asks_prior)
+    warn_of(worth.doubtful, len(index))
+    return dataclasses.replace(result, assessment=worth)
 
 
 def warn_of(unlikely: Sequence[int], count: int) -> None:

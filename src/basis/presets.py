@@ -53,6 +53,12 @@ SUMMARIES = {
 }
 SHORT, LONG, RANKING = 30, 100, 6  # evaluations: of a chain with even noise levels, for two chains, of their ranking
 
+COSTLY = (
+    "steps", "repeats", "candidates", "batch", "agree", "rounds", "offspring", "refine_steps", "rank", "posterior",
+    "iterations", "sampler", "corrections", "sequential", "denoise",
+)  # fmt: skip
+"""Settings that say how many evaluations a separation takes: with a budget they are not free."""
+
 COLOUR = 3  # channels
 COLOUR_CHAIN = {"posterior": "moment_matching", "iterations": 2, "sigma_max": 5.0, "sigma_min": 0.01, "rho": 4.0}
 COLOUR_STEP = 3  # evaluations of one step of it: one forward, two backward; of three, some were unstable
@@ -155,7 +161,8 @@ def resolve(
             too.
 
     Raises:
-        UsageError: a budget beside a method, or below 1; a name that is neither a preset's nor a method's.
+        UsageError: a budget below 1, or beside a method or settings that decide on the cost; a name that is neither a
+            preset's nor a method's.
 
     Example:
         >>> resolve("fast", {"steps": 30})[1]["steps"]
@@ -166,6 +173,10 @@ def resolve(
     if budget is not None:
         if method is not None:
             raise UsageError("a budget chooses the method", fix="give a method or a budget, not both")
+        if chosen := [name for name in COSTLY if name in settings]:
+            raise UsageError(
+                f"a budget chooses {', '.join(chosen)} itself", fix="give a budget, or a method and its settings"
+            )
         method, preset = within(budget, coloured(priors))
         return method, {**_suited(method, preset, priors, mixing), **settings}
     method = preferred(priors) if method is None else method

@@ -78,17 +78,6 @@ class Sampler(Typed, ABC):
         """Steps of one run."""
         return len(self.sigmas) * self.repeats
 
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the target in one run: one a step, where a sampler does not say otherwise."""
-        return self.steps
-
-    def spent(self, levels: int) -> int:
-        """Return the evaluations of the target at the first noise levels, fewer than all of them."""
-        rest = copy.copy(self)
-        rest.sigmas = self.sigmas[levels:]
-        return self.evaluations - rest.evaluations
-
     @abstractmethod
     def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         """Return x after one step.

@@ -49,8 +49,10 @@ class Separation:
         modes: the distinct answers to each mixture and how they rank, B of them; None where the method has none.
         kinds: K numbers, the same for sources that can change places: those of one prior and one part in the mixture,
             see `basis.core.modes.interchangeable`. The order of others is known, and metrics keep it.
-        evaluations: what each mixture cost, everything included, in evaluations of the prior for each source, (B,),
-            int64; None where the method does not say.
+        evaluations: what each mixture cost with all of its samples, in evaluations of the prior for each source, (B,),
+            int64, counted at the prior (`basis.core.counted`): a score, a denoised estimate or a density is one, a
+            backward pass through it one more. A mixture's own where the method tells them apart (search), else the
+            mean of those that were separated together. What `assessment` took comes on top.
         assessment: what speaks for the result and against it, without the truth; None where it was not asked for.
 
     Example:

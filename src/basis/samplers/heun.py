@@ -56,10 +56,6 @@ class Heun(Sampler):
             )
         self.churn, self.churn_min, self.churn_max, self.inflation = churn, churn_min, churn_max, inflation
 
-    @property
-    def evaluations(self) -> int:
-        return 2 * len(self.sigmas) - 1
-
     def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         if self.churn and self.churn_min <= sigma <= self.churn_max:
             gamma = min(self.churn / len(self.sigmas), math.sqrt(2) - 1)

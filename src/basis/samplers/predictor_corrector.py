@@ -8,11 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from basis.core.errors import UsageError
 from basis.core.prior import Prior
 from basis.core.sampler import Sampler
 from basis.core.schedule import karras
-from basis.core.settings import Whole
+from basis.core.settings import Positive, Whole
 
 
 class PredictorCorrector(Sampler):
@@ -40,15 +39,9 @@ class PredictorCorrector(Sampler):
         [0.625, 0.5]
     """
 
-    def __init__(self, sigmas: Tensor | None = None, corrections: Whole = 1, snr: float = 0.16) -> None:
+    def __init__(self, sigmas: Tensor | None = None, corrections: Whole = 1, snr: Positive = 0.16) -> None:
         super().__init__(karras() if sigmas is None else sigmas)
-        if not isinstance(corrections, int) or corrections < 0 or not 0 < snr < math.inf:
-            raise UsageError(f"expected corrections >= 0 and snr > 0, got corrections {corrections}, snr {snr}")
         self.corrections, self.snr = corrections, snr
-
-    @property
-    def evaluations(self) -> int:
-        return self.steps + self.corrections * (self.steps - 1)
 
     def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         D = target.denoise(x, sigma)

@@ -68,13 +68,6 @@ class Pruning:
         above = sum(sigma >= self.sigma for sigma in sample.sampler.sigmas)
         return above if above < len(sample.sampler.sigmas) else 0
 
-    def evaluations(self, sample: Sample, n: int, ranking: int) -> int:
-        """Return the evaluations of the prior for n candidates, of which those that are kept are ranked."""
-        if not self.levels(sample):
-            return n * (sample.evaluations + ranking)
-        early = sample.spent(self.levels(sample))
-        return n * early + self.kept(n) * (sample.evaluations - early + ranking)
-
     def draw(self, sample: Sample, problem: Problem, noise: Noise, x: Tensor) -> Generator[State, None, Tensor]:
         """Yield the states of n candidates of each of B mixtures, later of the k kept; return these, (B · k, K, *S).
 

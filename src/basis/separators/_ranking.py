@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from basis.core.counted import uncounted
 from basis.core.errors import UsageError
 from basis.core.flow import flow_log_prob
 from basis.core.plausibility import denoising_errors, in_widths
@@ -74,7 +75,6 @@ def few(prior: Product, x: Tensor, sigma: float | None = None) -> Tensor:
 
 
 RANKS = {"likelihood": likelihood, "denoising": denoising, "few": few, "flow": flow}
-EVALUATIONS = {"likelihood": 1, "denoising": len(LEVELS) * DRAWS, "few": len(LEVELS), "flow": 3 * FLOW_STEPS + 2}
 
 
 def natural(prior: Product):
@@ -87,6 +87,6 @@ def check_density(prior: Product) -> None:
     for one in prior.distinct:
         if not isinstance(one, DensityPrior):
             raise UsageError(
-                f"rank likelihood needs a density, which a prior of kind {type(one).__name__} does not give",
+                f"rank likelihood needs a density, which a prior of kind {type(uncounted(one)).__name__} does not give",
                 fix='take rank="denoising", or a prior with a density, such as a Glow',
             )

@@ -35,7 +35,7 @@ class Sample(Separator):
 
     The state starts as noise of level σ_max around the centre of the prior's support, moved onto the mixture, and ends
     projected on it. For each source, `Ancestral` takes ``steps`` evaluations of the prior and `Heun` one less than
-    twice as many; `MomentMatching` adds backward passes.
+    twice as many; `MomentMatching` adds ``iterations`` backward passes to each, counted as one evaluation each.
 
     Args:
         posterior: name of a posterior, see `basis list`, or a function (prior, mixing, mixture) that returns one.
@@ -107,19 +107,6 @@ class Sample(Separator):
         elif repeats != 1:
             raise UsageError(f"sampler {sampler} takes one step at each level, got repeats {repeats}")
         self.sampler = SAMPLERS.get(sampler)(karras(sigma_max, sigma_min, steps, rho), **chosen)
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the prior for each source of a sample, backward passes counted as one each."""
-        return self._each * (self.sampler.evaluations + self.denoise)
-
-    def spent(self, levels: int) -> int:
-        """Return how many of the evaluations are spent at the first noise levels, fewer than all of them."""
-        return self._each * self.sampler.spent(levels)
-
-    @property
-    def _each(self) -> int:
-        return 1 + self.settings.get("iterations", 3) if self.posterior is MomentMatching else 1
 
     def on(self, levels: Sequence[float] | None) -> Sample:
         """Return this method at those noise levels that a prior knows, see `Sampler.on`."""

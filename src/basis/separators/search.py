@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor
 
+from basis.core.counted import counted
 from basis.core.errors import unknown
 from basis.core.modes import SAME, Modes, find_modes, interchangeable, like
 from basis.core.noise import Noise
@@ -16,7 +18,7 @@ from basis.core.sampler import State
 from basis.core.separator import Problem, Separation, Separator, Stream
 from basis.core.settings import Count, NonNegative, Positive, Share, Whole
 from basis.separators._pruning import Pruning
-from basis.separators._ranking import EVALUATIONS, RANKS, check_density
+from basis.separators._ranking import RANKS, check_density
 from basis.separators.sample import Sample
 
 ALL = Pruning(share=1.0, sigma=1.0)
@@ -101,13 +103,6 @@ class Search(Separator):
         self.agree, self.rounds, self.offspring = agree, rounds, offspring
         self.rank, self.same, self.temperature, self.mean = rank, same, temperature, mean
 
-    def evaluations(self, prior: Product) -> int:
-        """Return the largest number of evaluations of the prior for each source of a mixture and sample."""
-        ranking = EVALUATIONS[self._rank(prior)]
-        fresh, again = self.fresh.on(prior.levels), self.again.on(prior.levels)
-        drawn = sum(self.pruning.evaluations(fresh, count, ranking) for count in self.counts)
-        return drawn + self.rounds * ALL.evaluations(again, self.offspring, ranking)
-
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         pool = Pool(problem, noise.samples, self._rank(problem.prior), self.same)
         streams = noise.part(range(len(noise.streams)))  # its children, not its draws: it stays where it is
@@ -154,7 +149,8 @@ class Pool:
     """The candidates of each search, their scores, and what they cost; of one call, and forgotten with it."""
 
     def __init__(self, problem: Problem, n: int, rank: str, same: float) -> None:
-        self.problem, self.rank, self.same = problem, rank, same
+        prior, self.meter = counted(problem.prior)
+        self.problem, self.rank, self.same = dataclasses.replace(problem, prior=prior), rank, same
         self.mixture = problem.mixture.repeat_interleave(n, 0)
         self.kinds = interchangeable(problem.prior, problem.mixing)
         low, high = problem.prior.support or (0.0, 0.0)
@@ -197,7 +193,7 @@ class Pool:
         """
         if not active:
             return
-        count = len(noise.streams) // len(self.mixture)
+        count, before = len(noise.streams) // len(self.mixture), self.meter.examples
         part = noise.part([i * count + j for i in active for j in range(count)], count)
         problem = Problem(self.mixture[active], self.problem.prior, self.problem.mixing)
         shown = self.centre.clone() if not any(map(len, self.scores)) else self.best()
@@ -213,7 +209,8 @@ class Pool:
             yield dataclasses.replace(state, x=shown, step=place[0] + state.step, steps=place[1])
         with torch.no_grad():
             scores = RANKS[self.rank](self.problem.prior, x, None)
+        spent = math.ceil((self.meter.examples - before) / (len(active) * self.problem.mixing.sources))
         for i, own, score in zip(active, x.chunk(len(active)), scores.chunk(len(active)), strict=True):
             self.samples[i] = torch.cat([self.samples[i], own])
             self.scores[i] = torch.cat([self.scores[i], score])
-            self.spent[i] += pruning.evaluations(sample, count, EVALUATIONS[self.rank])
+            self.spent[i] += spent
