@@ -15,6 +15,7 @@ from basis.core.arrays import as_tensor, plain_torch
 from basis.core.assessment import assess as assessed
 from basis.core.counted import counted
 from basis.core.errors import DataError, UnlikelyMixtureWarning, UsageError
+from basis.core.loading import unwrapped
 from basis.core.mixing import Mixing
 from basis.core.modes import interchangeable
 from basis.core.noise import Noise
@@ -144,10 +145,11 @@ def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: M
         raise UsageError(f"expected a mixing, got {mixing!r}", fix="for instance basis.WeightedSum([1.0, 1.0])")
     priors: list = list(prior) if isinstance(prior, list | tuple) else [prior] * mixing.sources
     if strange := [entry for entry in priors if not isinstance(entry, Prior)]:
-        compiled = hasattr(strange[0], "_orig_mod")
+        compiled, inside = hasattr(strange[0], "_orig_mod"), isinstance(unwrapped(strange[0]), Prior)
+        fix = "give the prior that is inside of it, its .module" if inside else "see basis.load_prior"
         raise UsageError(
             f"expected a prior or one for each source, got {type(strange[0]).__name__}",
-            fix="use basis.Accelerated(prior, 'no', compile=True)" if compiled else "see basis.load_prior",
+            fix="use basis.Accelerated(prior, 'no', compile=True)" if compiled else fix,
         )
     if len(priors) != mixing.sources:
         raise UsageError(

@@ -143,7 +143,8 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
     if reader := foreign(source):
         return reader.read(source).prior.to(device)
     if not isinstance(source, str | Path):
-        raise UsageError(f"expected the name, folder or file of a prior, got {source!r}", fix="see basis.load_prior")
+        what = type(source).__name__
+        raise UsageError(f"expected the name, folder or file of a prior, got {what}", fix="see basis.load_prior")
     path, config = open_weights(source, sha256)
     name, arguments = described(path, config, "prior")
     prior = load_module(path, lambda: PRIORS.get(name)(**arguments))

@@ -6,18 +6,17 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
+from basis.core.checks import levels_of, shape_of, support_of
 from basis.core.errors import UsageError
 from basis.core.plausibility import Calibration
 from basis.core.settings import Typed
 
 CPU_PART = 2**17  # numbers in the examples whose graph is held at a time
-LARGEST = 2**31  # values of one example
 SMALLER = "end what else uses the device, compute in bf16 (Accelerated, --precision bf16), or on the CPU"
 
 
@@ -56,8 +55,8 @@ class Prior(Typed, nn.Module, ABC):
         known: str | None = None,
     ) -> None:
         super().__init__()
-        self.shape, self.support = _checked_shape(shape), _checked_support(support)
-        self.levels = None if levels is None else _checked_levels(levels)
+        self.shape, self.support = shape_of(shape), None if support is None else support_of(support)
+        self.levels = None if levels is None else levels_of(levels)
         self.known = known
 
     @abstractmethod
@@ -290,53 +289,6 @@ class Bounded(Prior):
 
     def curvature(self, sigma: float) -> float:
         return self.prior.curvature(sigma)
-
-
-def falling(levels: Sequence) -> bool:
-    """Return whether noise levels are decreasing positive finite numbers, at least one.
-
-    Example:
-        >>> falling([1.0, 0.1]), falling([0.1, 1.0]), falling([1.0, 0.0]), falling(["1.0"])
-        (True, False, False, False)
-    """
-    if not levels or not all(isinstance(level, Real) and not isinstance(level, bool) for level in levels):
-        return False
-    return all(a > b for a, b in itertools.pairwise([math.inf, *levels, 0.0]))
-
-
-def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    sides = list(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else []
-    if not sides or not all(isinstance(side, Integral) and side >= 1 for side in sides):
-        raise UsageError(
-            f"expected the shape of an example, whole numbers of at least 1, got {shape}",
-            fix="for instance (1, 28, 28)",
-        )
-    if math.prod(sides) > LARGEST:
-        raise UsageError(
-            f"an example of shape {tuple(sides)} has {math.prod(sides):,} values, expected at most {LARGEST:,}",
-            fix="choose smaller examples, or raise basis.core.prior.LARGEST",
-        )
-    return tuple(int(side) for side in sides)
-
-
-def _checked_support(support: Sequence[float] | None) -> tuple[float, float] | None:
-    if support is None:
-        return None
-    ends = list(support) if isinstance(support, Sequence) and not isinstance(support, str) else []
-    if len(ends) != 2 or not all(isinstance(end, Real) and math.isfinite(end) for end in ends) or not ends[0] < ends[1]:
-        raise UsageError(
-            f"expected the smallest and largest value of the data as support, got {support}",
-            fix="for instance (0.0, 1.0), or None where there is no limit",
-        )
-    return ends[0], ends[1]
-
-
-def _checked_levels(levels: Sequence[float]) -> tuple[float, ...]:
-    if not falling(levels):
-        raise UsageError(
-            f"expected noise levels that are positive and decrease, got {[*levels][:8]}", fix="for instance [1.0, 0.1]"
-        )
-    return tuple(levels)
 
 
 def free_cache(device: torch.device) -> None:

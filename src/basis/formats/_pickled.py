@@ -113,4 +113,4 @@ def _refuse_packed(path: Path) -> None:
 def _reason(error: Exception) -> str:
     """Return what torch.load says is wrong, without its advice to load the file in another way."""
     text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
-    return brief(type(error)(text)) if text.strip() else type(error).__name__
+    return brief(ValueError(text)) if text.strip() else type(error).__name__

@@ -24,7 +24,7 @@ from basis.core.loading import (
     refuse_pointer,
 )
 from basis.formats._pickled import read_pickled, state_of
-from basis.priors.diffusion import build_unet, unet_settings
+from basis.priors._diffusers import build_unet, unet_settings
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model"
 FILE = re.compile(

@@ -12,7 +12,8 @@ from basis.core.format import Foreign, Format
 from basis.core.loading import brief, read_object, unwrapped
 from basis.core.settings import Whole
 from basis.formats._unet import CONFIG, FILE, WEIGHTS, load_unet
-from basis.priors.diffusion import Diffusion, diffusers, unet_settings
+from basis.priors._diffusers import diffusers, unet_settings
+from basis.priors.diffusion import Diffusion
 
 HUB, INDEX, SCHEDULER = "hub:", "model_index.json", "scheduler_config.json"
 LATENT = {"vae", "vqvae", "movq", "autoencoder", "text_encoder", "transformer"}

@@ -233,9 +233,11 @@ def _translate(model: _Model, network: GlowNetwork, learned_top: bool) -> dict[s
             + "; ".join(f"{kind}: {listed(found)}" for kind, found in kinds.items() if found),
             fix="give a checkpoint of an unconditional model with 1×1 convolutions",
         )
+    values = {key: model.read(name) for key, name in names.items()}
+    if whole := [f"{names[key]} ({value.dtype})" for key, value in values.items() if value.dtype.kind != "f"]:
+        raise DataError(f"{model.prefix} holds whole numbers as weights: {listed(whole)}", fix="copy it anew")
     return {
-        key: _ours(name, torch.from_numpy(model.read(name).astype(np.float32))).contiguous()
-        for key, name in names.items()
+        key: _ours(names[key], torch.from_numpy(value.astype(np.float32))).contiguous() for key, value in values.items()
     }
 
 

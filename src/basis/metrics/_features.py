@@ -11,12 +11,13 @@ from pathlib import Path
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from basis.core.checkpoint import HEADER, PRETRAINED, WEIGHTS, put, sha256_of
+from basis.core.checkpoint import HEADER, PRETRAINED, WEIGHTS, load_module, put, sha256_of
 from basis.core.claim import claim
 from basis.core.errors import DataError, UsageError, unknown
+from basis.core.loading import untouched
 from basis.core.metric import UNIT, DataRange, SetMetric, Values, scaled
 from basis.core.output import replacing
 from basis.networks.digit_classifier import DigitClassifier
@@ -139,9 +140,7 @@ def load_classifier(name: str = "mnist-digits", device: str = "cpu") -> Classifi
     path = FOLDER / name / WEIGHTS
     with safetensors.safe_open(path, "pt") as file:
         arguments = json.loads(file.metadata()[HEADER])
-    network = CLASSIFIERS[name](**arguments)
-    network.load_state_dict(load_file(path))
-    return network.eval().requires_grad_(False).to(device)
+    return load_module(path, lambda: CLASSIFIERS[name](**arguments)).to(device)
 
 
 def save_extractor(network: nn.Module, arguments: dict, folder: Path, card: dict) -> None:
@@ -178,8 +177,9 @@ def _inception(device: str) -> Extractor:
         )
     from torch_fidelity import FeatureExtractorInceptionV3
 
-    names = ["2048", "logits_unbiased"]
-    network = FeatureExtractorInceptionV3("inception", names, feature_extractor_weights_path=str(inception_weights()))
+    names, path = ["2048", "logits_unbiased"], str(inception_weights())
+    with untouched():
+        network = FeatureExtractorInceptionV3("inception", names, feature_extractor_weights_path=path)
     network = network.eval().to(device)
 
     def call(x: Tensor) -> Answer:

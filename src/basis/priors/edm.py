@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from basis.core.checks import image_of
 from basis.core.errors import UsageError
 from basis.core.prior import Prior, per_example
 from basis.core.settings import Count, Finite, Positive, Whole
@@ -65,7 +66,15 @@ class EDM(Prior):
         classes: Whole = 0,
         reads: Sequence[Count] = (),
     ) -> None:
-        super().__init__(shape, support=(0.0, 1.0), known="grayscale" if known else None)
+        super().__init__(image_of(shape, "EDM"), support=(0.0, 1.0), known="grayscale" if known else None)
+        if not len(widths) == len(blocks) == len(attention) or not widths:
+            raise UsageError(
+                f"expected one of widths, blocks and attention for each resolution, got {len(widths)}, {len(blocks)} "
+                f"and {len(attention)}",
+                fix="for instance widths = [64, 128], blocks = [2, 2], attention = [false, true]",
+            )
+        if patch > max(self.shape):
+            raise UsageError(f"patch = {patch} is larger than images of shape {self.shape}", fix="often it is 2")
         if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):
             raise UsageError(f"expected falling positive noise levels as borders, got {[*borders]}")
         if any(len(weights) != self.shape[0] for weights in known):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
+from basis.core.loading import brief
 from basis.core.prior import DensityPrior, per_example
 
 Numbers = Tensor | np.ndarray | Sequence
@@ -39,7 +40,18 @@ class GaussianMixture(DensityPrior):
     bases: Tensor
 
     def __init__(self, weights: Numbers, means: Numbers, covariances: Numbers) -> None:
-        weights, means, covariances = (torch.as_tensor(t, dtype=torch.float32) for t in (weights, means, covariances))
+        try:
+            weights, means, covariances = (
+                torch.as_tensor(t, dtype=torch.float32) for t in (weights, means, covariances)
+            )
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"expected weights, means and covariances as arrays ({brief(error)})", fix="see basis.GaussianMixture"
+            ) from error
+        if not all(
+            tensor.dim() and len(tensor) and torch.isfinite(tensor).all() for tensor in (weights, means, covariances)
+        ):
+            raise UsageError("expected weights, means and covariances of finite numbers, at least one of each")
         count, size = len(means), means[0].numel()
         if weights.shape != (count,) or covariances.shape != (count, size, size) or not (weights > 0).all():
             raise UsageError(

@@ -10,8 +10,9 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-from basis.core.checkpoint import open_weights
-from basis.core.errors import DivergenceError, UsageError
+from basis.core.checkpoint import described, open_weights
+from basis.core.errors import DataError, DivergenceError, UsageError
+from basis.core.loading import build
 from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, per_example
 from basis.core.settings import Finite, Whole
@@ -90,11 +91,19 @@ class Glow(DensityPrior):
         Args, result and errors are those of `basis.load_prior`.
         """
         path, config = open_weights(source, sha256)
-        arguments = config["arguments"]
-        prior = cls(**{**arguments, "levels": None if arguments.get("levels") is None else arguments["levels"][:1]})
-        if arguments.get("levels") is not None:
-            whole = tuple(map(float, arguments["levels"]))
-            prior.own_levels, prior.levels = whole, tuple(level for level in whole if level > 0)
+        _, arguments = described(path, config, "prior")
+        whole = arguments.get("levels")
+        with safetensors.safe_open(path, "pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        own = {**arguments, "levels": whole[:1] if isinstance(whole, list) else whole}
+        prior = build(path, lambda: cls(**own), [math.prod(shape) for shape in shapes.values()])
+        one = {key.removeprefix("networks.0."): tuple(value.shape) for key, value in prior.state_dict().items()}
+        count = 1 if whole is None else len(whole)
+        if shapes != {f"networks.{i}.{key}": shape for i in range(count) for key, shape in one.items()}:
+            raise DataError(f"{path} does not hold the {count} networks that it describes", fix="write it anew")
+        if whole is not None:
+            prior.own_levels = tuple(map(float, whole))
+            prior.levels = tuple(level for level in prior.own_levels if level > 0)
         prior.file = path
         prior._read(0)
         return prior.eval().requires_grad_(False).to(device)
@@ -213,10 +222,10 @@ class Glow(DensityPrior):
                 f"expected a shape (C, H, W) and whole scales, depth and width of at least 1, got {[*shape]} and "
                 f"{scales}, {depth}, {width}"
             )
-        if shape[1] % 2**scales or shape[2] % 2**scales:
+        if scales > 30 or shape[1] % 2**scales or shape[2] % 2**scales:
             raise UsageError(
                 f"a Glow of {scales} scales halves its images {scales} times, which {shape[1]}×{shape[2]} do not allow",
-                fix=f"take fewer scales, or pad the images to multiples of {2**scales}",
+                fix=f"take fewer scales, or pad the images to multiples of 2 to the power of {scales}",
             )
         falling = levels is None or all(a > b for a, b in zip([math.inf, *levels], [*levels, -1e-9], strict=True))
         if not falling or levels == [] or not (std is None or std > 0) or not sigma_max > 0:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from basis.core.checks import image_of
 from basis.core.errors import UsageError
 from basis.core.prior import Prior, per_example
 from basis.core.schedule import geometric
@@ -47,7 +48,7 @@ class NCSN(Prior):
         levels = geometric().tolist() if sigmas is None else list(sigmas)
         if version not in (1, 2):
             raise UsageError(f"expected NCSN version 1 or 2, got {version}")
-        super().__init__(shape, support=(0.0, 1.0), levels=levels)
+        super().__init__(image_of(shape, "NCSN"), support=(0.0, 1.0), levels=levels)
         self.version = version
         self.network = RefineNet(self.shape[0], width, len(levels) if version == 1 else None)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

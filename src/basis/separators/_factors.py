@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from basis.core.errors import UsageError
+from basis.core.loading import untouched
 
 
 def factorise(v: np.ndarray, rank: int, iterations: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,8 +41,9 @@ def clusters(atoms: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def _sklearn(part: str):
     try:
-        import sklearn.cluster
-        import sklearn.decomposition
+        with untouched():
+            import sklearn.cluster
+            import sklearn.decomposition
     except ImportError as error:
         raise UsageError(
             "nonnegative matrix factorisation needs scikit-learn", fix="pip install 'basis-separation[digits]'"

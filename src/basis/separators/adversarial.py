@@ -76,7 +76,7 @@ class Adversarial(Learned):
         self.gan_rate, self.restarts, self.search, self.refine = gan_rate, restarts, search, refine
         self.learning_rate, self.project, self.seed = learning_rate, project, seed
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.generators = nn.ModuleList(Generator(self.shape, latent, width) for _ in set(kinds))
         self.eval()
 
@@ -84,7 +84,7 @@ class Adversarial(Learned):
         """Learn one generator after another; the loss is the critic's estimate of the Wasserstein distance."""
         for kind, generator in enumerate(self.generators):
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed + 1)
+                torch.default_generator.manual_seed(self.seed + 1)
                 critic = Critic(self.shape, self.width).to(self.learned.device)
             players = [
                 torch.optim.Adam(player.parameters(), self.gan_rate, BETAS, fused=True)

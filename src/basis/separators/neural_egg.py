@@ -86,7 +86,7 @@ class NeuralEgg(Learned):
         self.supervised, self.images, self.rounds, self.epochs = supervised, images, rounds, epochs
         self.batch, self.learning_rate, self.project, self.seed = batch, learning_rate, project, seed
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.network = Masker(self.shape, width)
         self.eval()
 

@@ -73,7 +73,7 @@ class Supervised(Learned):
         channels, *size = self.shape
         blocks, attention = blocks or [1] * len(widths), attention or [False] * len(widths)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.network = UNet((len(self.kinds) * channels, *size), widths, blocks, attention)
         self.network.gain.data.fill_(START)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

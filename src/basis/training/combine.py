@@ -22,6 +22,7 @@ from basis.core.checkpoint import (
 )
 from basis.core.claim import claim
 from basis.core.errors import UsageError
+from basis.core.loading import untouched
 from basis.core.output import needed, replacing
 from basis.core.prior import Prior
 
@@ -76,7 +77,8 @@ def _whole(sources: Sequence[str | Path], borders: Sequence[float]) -> tuple[Pri
         raise UsageError(f"{strange[0]} is of another kind or size than {sources[0]}", fix="combine priors of one size")
     arguments = {**kinds[0]["arguments"], "borders": list(borders)}
     try:
-        whole = PRIORS.get(kinds[0]["prior"])(**arguments)
+        with untouched():
+            whole = PRIORS.get(kinds[0]["prior"])(**arguments)
     except TypeError as error:
         raise UsageError(f"priors of kind '{kinds[0]['prior']}' have no borders", fix="combine EDM priors") from error
     weights = {

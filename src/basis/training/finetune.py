@@ -11,6 +11,7 @@ from pathlib import Path
 from basis.core.checkpoint import PRIORS, header_of, load_prior, locate, put, read_card, serialized
 from basis.core.claim import claim
 from basis.core.errors import UsageError
+from basis.core.loading import untouched
 from basis.core.output import needed, replacing
 from basis.core.schedule import geometric
 from basis.recipes import recipe as bundled_recipe
@@ -81,7 +82,8 @@ def assemble(recipe: Recipe, out: str | Path) -> Path:
     out = Path(out)
     parts = sorted(stages(recipe, out), key=lambda stage: -stage.sigma)
     arguments = {**recipe.arguments, "levels": [stage.sigma for stage in parts]}
-    whole = PRIORS.make(recipe.prior, arguments)
+    with untouched():
+        whole = PRIORS.make(recipe.prior, arguments)
     weights = {}
     for i, stage in enumerate(parts):
         for key, value in load_prior(stage.out).state_dict().items():

@@ -20,6 +20,7 @@ from torch.nn import functional
 from basis.core.checkpoint import PRIORS, header_of, load_prior, serialized
 from basis.core.dataset import Dataset
 from basis.core.errors import DivergenceError, UsageError
+from basis.core.loading import untouched
 from basis.core.prior import DensityPrior, Prior
 from basis.core.schedule import geometric, overlapping
 from basis.networks.magnitude import hold_weights, plain_parameters, renew_weights
@@ -82,10 +83,11 @@ def train(
 def _train(
     recipe: Recipe, data: Dataset, folder: RunFolder, start: str | Path | None, accelerator: accelerate.Accelerator
 ) -> Iterator[Progress]:
-    torch.manual_seed(recipe.seed)
     images, labels = data.images("train")
     recipe = _with_levels(recipe, images)
-    prior = _prior(recipe, tuple(images.shape[1:]))
+    with untouched():
+        torch.default_generator.manual_seed(recipe.seed)
+        prior = _prior(recipe, tuple(images.shape[1:]))
     if folder.state is None and start is not None:
         _start(prior, start)
     elif folder.state is None and isinstance(prior, DensityPrior):

@@ -1,0 +1,68 @@
+"""What a prior may be told of its examples and noise levels: checked once, for every kind of prior."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+from basis.core.errors import UsageError
+
+LARGEST = 2**31  # values of one example
+
+
+def falling(levels: Sequence) -> bool:
+    """Return whether noise levels are decreasing positive finite numbers, at least one.
+
+    Example:
+        >>> falling([1.0, 0.1]), falling([0.1, 1.0]), falling([1.0, 0.0]), falling(["1.0"])
+        (True, False, False, False)
+    """
+    if not levels or not all(isinstance(level, Real) and not isinstance(level, bool) for level in levels):
+        return False
+    return all(a > b for a, b in itertools.pairwise([math.inf, *levels, 0.0]))
+
+
+def shape_of(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of an example; raises `UsageError` where it is none, or of more than 2³¹ values."""
+    sides = list(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else []
+    if not sides or not all(isinstance(side, Integral) and side >= 1 for side in sides):
+        raise UsageError(
+            f"expected the shape of an example, whole numbers of at least 1, got {shape}",
+            fix="for instance (1, 28, 28)",
+        )
+    if math.prod(sides) > LARGEST:
+        raise UsageError(
+            f"an example of shape {tuple(sides)} has {math.prod(sides):,} values, expected at most {LARGEST:,}",
+            fix="choose smaller examples, or raise basis.core.checks.LARGEST",
+        )
+    return tuple(int(side) for side in sides)
+
+
+def support_of(support: Sequence[float]) -> tuple[float, float]:
+    """Return the smallest and largest value of the data; raises `UsageError` where they are not that."""
+    ends = list(support) if isinstance(support, Sequence) and not isinstance(support, str) else []
+    if len(ends) != 2 or not all(isinstance(end, Real) and math.isfinite(end) for end in ends) or not ends[0] < ends[1]:
+        raise UsageError(
+            f"expected the smallest and largest value of the data as support, got {support}",
+            fix="for instance (0.0, 1.0), or None where there is no limit",
+        )
+    return ends[0], ends[1]
+
+
+def levels_of(levels: Sequence[float]) -> tuple[float, ...]:
+    """Return noise levels; raises `UsageError` where they are not positive, finite and decreasing."""
+    if not falling(levels):
+        raise UsageError(
+            f"expected noise levels that are positive and decrease, got {[*levels][:8]}", fix="for instance [1.0, 0.1]"
+        )
+    return tuple(levels)
+
+
+def image_of(shape: Sequence[int], of: str) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of an image; raises `UsageError`, naming the kind of prior, for any other."""
+    sides = shape_of(shape)
+    if len(sides) != 3:
+        raise UsageError(f"{of} takes images (C, H, W), got shape {sides}", fix="for instance (1, 28, 28)")
+    return sides[0], sides[1], sides[2]
