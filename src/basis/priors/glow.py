@@ -21,6 +21,7 @@ from basis.networks.glow import GlowNetwork
 FLOOR = 0.005  # noise level below which a σ-conditional network sees little difference, and what stands for 0
 SAME = 2e-3  # relative difference up to which two noise levels are the same: 0.0167 is 0.01668101
 BINS = 256  # of 8-bit images
+MOST = 30  # scales
 
 
 class Glow(DensityPrior):
@@ -217,15 +218,15 @@ class Glow(DensityPrior):
     @staticmethod
     def _check(shape, levels, scales, depth, width, std, sigma_max) -> None:
         sizes = (*shape, scales, depth, width)
-        if len(shape) != 3 or not all(isinstance(size, int) and size >= 1 for size in sizes):
+        if len(shape) != 3 or not all(isinstance(size, int) and size >= 1 for size in sizes) or scales > MOST:
             raise UsageError(
                 f"expected a shape (C, H, W) and whole scales, depth and width of at least 1, got {[*shape]} and "
                 f"{scales}, {depth}, {width}"
             )
-        if scales > 30 or shape[1] % 2**scales or shape[2] % 2**scales:
+        if shape[1] % 2**scales or shape[2] % 2**scales:
             raise UsageError(
                 f"a Glow of {scales} scales halves its images {scales} times, which {shape[1]}×{shape[2]} do not allow",
-                fix=f"take fewer scales, or pad the images to multiples of 2 to the power of {scales}",
+                fix=f"take fewer scales, or pad the images to multiples of {2**scales}",
             )
         falling = levels is None or all(a > b for a, b in zip([math.inf, *levels], [*levels, -1e-9], strict=True))
         if not falling or levels == [] or not (std is None or std > 0) or not sigma_max > 0:
