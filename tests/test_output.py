@@ -183,6 +183,19 @@ def test_a_claim_removes_what_killed_processes_left(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == [MARK, "a", "x"]
 
 
+def test_a_claim_leaves_what_others_have_claimed(tmp_path):
+    """A training in a folder of the folder, and a file beside it."""
+    half = tmp_path / ".basis-figures.json-abc.tmp"
+    with claim(tmp_path / "x"), claim(tmp_path / "figures.json", file=True):
+        half.touch()
+        with replacing(tmp_path / "x", "test", {}) as new:
+            (new / "a").write_bytes(b"1")
+            with claim(tmp_path), claim(tmp_path / "other.json", file=True):
+                assert half.exists()
+        half.unlink()
+    assert theirs(tmp_path / "x") == {"a": b"1"}
+
+
 # Files and signals
 
 

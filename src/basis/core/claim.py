@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from basis.core.durable import PREFIX, SUFFIX, sweep, unbroken
+from basis.core.durable import PREFIX, lock_of, sweep, unbroken
 from basis.core.errors import BasisError, DataError, UsageError
 from basis.core.output import READY, settle
 
@@ -48,7 +48,7 @@ def claim(place: str | Path, *, file: bool = False, wait: float = 0) -> Iterator
     """
     place = Path(place)
     folder = place.parent if file else place
-    path = folder / (f"{PREFIX}{place.name}.lock" if file else LOCK)
+    path = lock_of(place) if file else folder / LOCK
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     lock = FileLock(path, timeout=wait)
     try:
@@ -103,11 +103,11 @@ def _owner(path: Path) -> str:
 
 
 def _clean(place: Path, file: bool) -> None:
-    """Finish or remove what killed processes left."""
+    """Finish or remove what killed processes left, but in folders that other processes have claimed."""
     if file:
-        for path in place.parent.glob(f"{PREFIX}{place.name}-*{SUFFIX}"):
-            path.unlink(missing_ok=True)
+        sweep(place.parent, place.name)
         return
-    for folder in (place, *(path.parent for path in place.glob(f"*/{PREFIX}*"))):
+    inside = {path.parent for path in place.glob(f"*/{PREFIX}*")}
+    for folder in (place, *(one for one in inside if not (one / LOCK).exists())):
         sweep(folder)
         settle(folder)

@@ -75,7 +75,19 @@ def unbroken() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder; only who has claimed it may do so."""
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove the temporary files that killed processes left in a folder; only who has claimed it may do so.
+
+    Args:
+        folder: the folder.
+        name: the file that was claimed in it; by default the folder was, and files that others have claimed are left.
+    """
     for path in folder.glob(f"{PREFIX}*{SUFFIX}"):
-        path.unlink(missing_ok=True)
+        target = path.name.removeprefix(PREFIX).rpartition("-")[0]
+        if target == name or (name is None and not lock_of(folder / target).exists()):
+            path.unlink(missing_ok=True)
+
+
+def lock_of(file: Path) -> Path:
+    """Return the lock of an output that is one file."""
+    return file.with_name(f"{PREFIX}{file.name}.lock")
