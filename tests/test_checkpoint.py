@@ -12,7 +12,7 @@ import basis
 from basis.core import checkpoint
 from basis.core.checkpoint import CARD, HEADER, WEIGHTS
 from basis.core.durable import write_atomically
-from basis.core.output import MARK
+from basis.core.mark import MARK
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 import basis
 from basis.core.claim import LOCK, claim, whole
 from basis.core.durable import unbroken, write_atomically
-from basis.core.output import MARK, NEW, READY, needed, read_mark, replacing, settle
+from basis.core.mark import MARK, read_mark
+from basis.core.output import NEW, READY, needed, replacing, settle
 
 REQUEST = {"seed": 0, "weights": [1.0, 1.0]}
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from basis.core.claim import claim
-from basis.core.output import read_mark
+from basis.core.mark import read_mark
 from basis.files.write import file_names
 from basis.mixtures import load_mixtures
 from cli.shared import FILES, MIXTURE, close, content, fails

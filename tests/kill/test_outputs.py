@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import basis
-from basis.core.output import MARK, READY, read_mark
+from basis.core.mark import MARK, read_mark
+from basis.core.output import READY
 from basis.mixtures import load_mixtures
 from cli.shared import MIXTURE, PIXELS, make_prior
 from kill.shared import content, sweep

@@ -8,7 +8,7 @@ import torch
 
 import basis
 from basis.core.checkpoint import CARD, WEIGHTS
-from basis.core.output import MARK
+from basis.core.mark import MARK
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 

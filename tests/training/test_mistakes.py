@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from basis.core.checkpoint import WEIGHTS
-from basis.core.output import MARK
+from basis.core.mark import MARK
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 

@@ -11,7 +11,7 @@ import torch
 
 import basis
 from basis.core.checkpoint import CARD, WEIGHTS
-from basis.core.output import MARK
+from basis.core.mark import MARK
 from basis.datasets.digits import Digits
 from basis.mixtures import draw_mixtures
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from basis.api import stream
 from basis.cli import options as cli
 from basis.cli import worth
-from basis.core.checkpoint import sha256_of
 from basis.core.claim import claim
+from basis.core.durable import sha256_of
 from basis.core.errors import DataError, DivergenceError
 from basis.core.mixing import Mixing
 from basis.core.output import check_free, needed, replacing

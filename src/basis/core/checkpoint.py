@@ -18,6 +18,7 @@ from torch import nn
 
 from basis.core.arrays import plain_torch
 from basis.core.claim import claim
+from basis.core.durable import sha256_of
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.format import FORMATS, Format
 from basis.core.loading import (
@@ -30,7 +31,8 @@ from basis.core.loading import (
     read_object,
     refuse_pointer,
 )  # fmt: skip
-from basis.core.output import READY, current, needed, read_mark, replacing
+from basis.core.mark import read_mark
+from basis.core.output import READY, current, needed, replacing
 from basis.core.plausibility import read_calibration
 from basis.core.prior import Prior
 from basis.core.registry import Registry
@@ -219,12 +221,6 @@ def described(path: Path, config: dict, kind: str) -> tuple[str, dict]:
             fix=f"write it with basis.save_{kind}",
         )
     return name, arguments
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hash of a file, read in parts: a prior of ten flows has gigabytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(source: str | Path) -> str | None:

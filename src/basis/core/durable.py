@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -40,6 +41,12 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], object]) 
             Path(partial).unlink(missing_ok=True)
             raise
         sync([path.parent])
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file, read in parts: a prior of ten flows has gigabytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(paths: Iterable[Path]) -> None:

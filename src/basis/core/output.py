@@ -9,71 +9,21 @@ which the next writer calls, or the next reader through `basis.core.claim.whole`
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from basis.core.durable import sync, unbroken
+from basis.core.durable import sha256_of, sync, unbroken
 from basis.core.errors import DataError, UsageError
+from basis.core.mark import MARK, Mark, read_mark, write_mark
 
-MARK, NEW, READY = ".basis.json", ".basis-new", ".basis-ready"
+NEW, READY = ".basis-new", ".basis-ready"
 OURS = ".basis"  # how the names of our own hidden files begin
-FORMAT = 1
 LONG = 80  # characters of two settings from which an error names them alone
 KEEP = "pass --overwrite to replace it, --resume to keep it and do only what is missing, or choose another --out"
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What a result folder says of itself.
-
-    Attributes:
-        kind: what the folder holds, for instance "separation".
-        request: what the result depends on, JSON values.
-        files: its files by relative path with "/", with their sha256.
-    """
-
-    kind: str
-    request: dict
-    files: dict[str, str]
-
-    def missing(self, folder: Path) -> list[str]:
-        """Return the names of files that are not there."""
-        return [name for name in self.files if not (folder / name).is_file()]
-
-    def changed(self, folder: Path) -> list[str]:
-        """Return the names of files that are not as they were written: somebody else's by now."""
-        there = [name for name in self.files if os.path.lexists(folder / name)]
-        return [name for name in there if not _same(folder / name, self.files[name])]
-
-    def check(self, folder: Path) -> None:
-        """Raise `UsageError` where a file was changed: it is never replaced."""
-        if changed := self.changed(folder):
-            raise UsageError(
-                f"{folder / changed[0]} was changed after basis wrote it", fix="move it away, or choose another --out"
-            )
-
-
-def read_mark(folder: str | Path) -> Mark | None:
-    """Return the mark of a result folder, None where there is none; raises `DataError` for one that is damaged."""
-    path = Path(folder) / MARK
-    try:
-        found = json.loads(path.read_text())
-        if found["format"] != FORMAT:
-            raise ValueError(f"format {found['format']}")
-        mark = Mark(str(found["kind"]), dict(found["request"]), dict(found["files"]))
-        if outside := [name for name in mark.files if PurePosixPath(name).is_absolute() or ".." in name.split("/")]:
-            raise ValueError(f"it lists {outside[0]}")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error})", fix="move its folder away, or choose another --out") from error
-    return mark
 
 
 def needed(folder: str | Path, kind: str, request: dict, *, overwrite: bool = False, resume: bool = False) -> bool:
@@ -206,11 +156,8 @@ def _decide_on(folder: Path, new: Path, kind: str, request: dict, keep: bool) ->
     old = read_mark(folder)
     files = {path.relative_to(new).as_posix(): path for path in sorted(new.rglob("*")) if path.is_file()}
     check_free(folder, files)
-    hashes = {name: _sha256(path) for name, path in files.items()}
-    if keep and old:
-        hashes = {**old.files, **hashes}
-    mark = {"format": FORMAT, "kind": kind, "request": request, "files": hashes}
-    (new / MARK).write_text(json.dumps(mark, indent=2) + "\n")
+    hashes = {name: sha256_of(path) for name, path in files.items()}
+    write_mark(new, Mark(kind, request, {**old.files, **hashes} if keep and old else hashes))
     sync([new / MARK, *files.values(), *(path for path in new.rglob("*") if path.is_dir()), new])
     os.rename(new, folder / READY)  # the decision
     sync([folder])
@@ -268,12 +215,3 @@ def _strangers(folder: Path) -> str:
         return "a file"
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(OURS))
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _same(path: Path, sha256: str) -> bool:
-    return path.is_file() and not path.is_symlink() and _sha256(path) == sha256
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from basis.core.checkpoint import sha256_of
+from basis.core.durable import sha256_of
 from basis.core.errors import DataError, UsageError
 from basis.core.loading import (
     brief,

@@ -19,7 +19,8 @@ import torch
 
 from basis.core.claim import cannot_write, claim
 from basis.core.errors import BasisError, UsageError, unknown
-from basis.core.output import needed, read_mark, replacing, unmark
+from basis.core.mark import read_mark
+from basis.core.output import needed, replacing, unmark
 from basis.files.write import versions
 from basis.reproduction.drawing import render
 from basis.reproduction.experiment import EXPERIMENTS, Cell, Experiment, Outcome

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from basis.core.accelerated import Accelerated
-from basis.core.checkpoint import foreign, load_prior, locate, read_card, sha256_of, weights_sha256
+from basis.core.checkpoint import foreign, load_prior, locate, read_card, weights_sha256
+from basis.core.durable import sha256_of
 from basis.core.errors import BasisError, DataError, UsageError, unknown
 from basis.core.learned import load_separator
 from basis.core.prior import DensityPrior, Prior

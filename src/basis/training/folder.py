@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from basis.core.checkpoint import foreign, locate, put, read_card
 from basis.core.claim import claim
 from basis.core.errors import DataError, UsageError
-from basis.core.output import decide, needed, read_mark, replacing, unmark
+from basis.core.mark import read_mark
+from basis.core.output import decide, needed, replacing, unmark
 from basis.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
