@@ -46,13 +46,6 @@ def plain(facts: dict) -> dict:
     return json.loads(to_json(facts))
 
 
-def check_writable(folder: Path) -> None:
-    """Raise `UsageError` where a folder cannot be made or written into, before work is spent on it."""
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write into {folder}: {nearest} does not allow it", fix="choose another --out")
-
-
 def write_picture(path: Path, picture: Image.Image, request: dict) -> None:
     """Write a picture whole or not at all; it says that it is ours, and what it depends on (see `read_request`)."""
     exif = Image.Exif()
