@@ -97,7 +97,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "settings"), SETTINGS, ids=str)
+@pytest.mark.parametrize(("method", "settings"), SETTINGS, ids=lambda part: str(part).partition(" at 0x")[0])
 @pytest.mark.parametrize("levels", [None, (1.0, 0.3, 0.1, 0.03)], ids=["any", "discrete"])
 def test_the_count_is_what_the_prior_was_asked(method, settings, levels):
     prior = StandIn(levels=levels)
