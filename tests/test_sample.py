@@ -108,7 +108,7 @@ REFUSED = {
     "repeats": ({"repeats": 2}, "sampler ancestral takes one step at each level, got repeats 2"),
     "range": ({"eta": -1}, "expected eta >= 0"),
     "noise": ({"noise": -1}, "standard deviation of at least 0"),
-    "text": ({"noise": "much"}, "'noise' of posterior projection takes a number or a Tensor, got 'much'"),
+    "text": ({"known": "much"}, "'known' of posterior projection takes true or false or none, got 'much'"),
     "steps": ({"steps": 0}, "'steps' of method 'sample' takes a whole number"),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import warnings
 from collections.abc import Generator, Sequence
 
@@ -16,22 +15,22 @@ from basis.core.assessment import assess as assessed
 from basis.core.counted import counted
 from basis.core.errors import DataError, UnlikelyMixtureWarning, UsageError
 from basis.core.loading import unwrapped
-from basis.core.mixing import Mixing
+from basis.core.mixing import Mixing, range_of
 from basis.core.modes import interchangeable
 from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
 from basis.core.sampler import State
 from basis.core.separator import Problem, Run, Separation, Separator, choose, join
-from basis.core.settings import Count, Whole, takes
+from basis.core.settings import Count, NonNegative, Whole, takes
 from basis.presets import resolve
 
-LARGEST_K_CHECKED = 8
 UNLIKELY = "the sources found are unlike what this prior knows: it did not make this mixture, or the separation failed"
 UNLIKELY_FIX = (
     "check light against dark (1 - x), size, scale, weights, noise and number of sources, take another prior, or spend "
     "more evaluations"
 )
-TOLERANCE = 0.1  # share of the range that a (noisy) mixture may lie outside of it
+TOLERANCE = 0.1  # share of the range that a mixture may lie outside of it
+NOISE = 6.0  # standard deviations of noise that it may lie outside beside that
 
 
 def separate(
@@ -41,6 +40,7 @@ def separate(
     method: str | Separator | None = None,
     *,
     budget: int | None = None,
+    noise: float = 0.0,
     seed: int = 0,
     samples: int = 1,
     index: Sequence[int] | None = None,
@@ -58,6 +58,8 @@ def separate(
         method: name of a preset or of a separator (see `basis list`), or a separator; by default "quality",
             or "paper" with priors of discrete noise levels or unbounded values (`basis.presets.preferred`).
         budget: instead of a method: evaluations of the prior that may be spent for each source, everything included.
+        noise: standard deviation σ_y >= 0 of Gaussian noise in the mixture, in its units. The sources then need not mix
+            to it exactly: the residual of right ones is near σ_y². 0 for exact mixtures.
         seed: fixes the result, whatever the batch size, order or device.
         samples: posterior samples n per mixture.
         index: number of each mixture in its data set, which with the seed fixes its random stream; 0 to B-1 by
@@ -74,7 +76,7 @@ def separate(
         UnlikelyMixtureWarning: no sources of these priors could have made the mixture, by the priors' own measure.
 
     Raises:
-        UsageError: an argument is not as described.
+        UsageError: an argument is not as described; noise with a method that takes none.
         DataError: the mixture has the wrong shape, NaN, or values out of range.
         DivergenceError: the sampler left the finite numbers; names the level and the step.
 
@@ -89,8 +91,8 @@ def separate(
         torch.Size([1, 2, 1, 28, 28])
     """
     return stream(
-        mixture, prior, mixing, method, budget=budget, seed=seed, samples=samples, index=index, batch_size=batch_size,
-        assess=assess, **settings,
+        mixture, prior, mixing, method, budget=budget, noise=noise, seed=seed, samples=samples, index=index,
+        batch_size=batch_size, assess=assess, **settings,
     ).result  # fmt: skip
 
 
@@ -101,6 +103,7 @@ def stream(
     method: str | Separator | None = None,
     *,
     budget: int | None = None,
+    noise: float = 0.0,
     seed: int = 0,
     samples: int = 1,
     index: Sequence[int] | None = None,
@@ -117,9 +120,15 @@ def stream(
         >>> sum(1 for state in run)
         6
     """
-    problem = pose(mixture, prior, mixing)
+    problem = pose(mixture, prior, mixing, noise)
     priors = [problem.prior.distinct[i] for i in problem.prior.order]
     separator = choose(*resolve(method, settings, budget, priors, mixing))
+    if noise and not separator.takes_noise:
+        raise UsageError(
+            f"method {method if isinstance(method, str) else type(separator).__name__} takes exact mixtures, got noise "
+            f"{noise:g}",
+            fix="leave noise out, or take a method that knows of it, such as fast, quality or paper",
+        )
     count = len(problem.mixture)
     index = list(range(count) if index is None else index)
     batch_size = count if batch_size is None else batch_size
@@ -139,7 +148,7 @@ def stream(
 
 
 @plain_torch()
-def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: Mixing) -> Problem:
+def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: Mixing, noise: float = 0.0) -> Problem:
     """Return the problem after checking that mixture, prior and mixing fit each other; raises what `separate` does."""
     if not isinstance(mixing, Mixing):
         raise UsageError(f"expected a mixing, got {mixing!r}", fix="for instance basis.WeightedSum([1.0, 1.0])")
@@ -150,6 +159,10 @@ def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: M
         raise UsageError(
             f"expected a prior or one for each source, got {type(strange[0]).__name__}",
             fix="use basis.Accelerated(prior, 'no', compile=True)" if compiled else fix,
+        )
+    if not takes(NonNegative, noise):
+        raise UsageError(
+            f"noise must be a standard deviation of at least 0, got {noise}", fix="for instance noise=0.05"
         )
     if len(priors) != mixing.sources:
         raise UsageError(
@@ -174,23 +187,25 @@ def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: M
         )
     if not torch.isfinite(mixture).all():
         raise DataError("the mixture has NaN or infinite values", fix="replace them before separating")
-    _check_range(mixture, product, mixing)
-    return Problem(mixture, product, mixing)
+    problem = Problem(mixture, product, mixing, noise)
+    _check_range(problem)
+    return problem
 
 
-def _check_range(mixture: Tensor, prior: Product, mixing: Mixing) -> None:
-    """Compare the mixture's values with those of constant sources at the ends of the prior's support."""
-    if prior.support is None or mixing.sources > LARGEST_K_CHECKED:
+def _check_range(problem: Problem) -> None:
+    """Compare the mixture's values with what sources within the prior's support can mix to, and what noise adds."""
+    mixture, support = problem.mixture, problem.prior.support
+    if support is None:
         return
-    corners = torch.tensor(list(itertools.product(prior.support, repeat=mixing.sources)), device=mixture.device)
-    ends = mixing(corners.reshape(*corners.shape, *[1] * (len(prior.shape) - 1)).expand(-1, *prior.shape))
-    low, high = ends.min().item(), ends.max().item()
-    slack = TOLERANCE * (high - low)
+    low, high = range_of(problem.mixing, problem.prior.shape, support, mixture.device)
+    slack = TOLERANCE * (high - low) + NOISE * problem.noise
     if mixture.min() < low - slack or mixture.max() > high + slack:
+        noisy = f", and noise of {problem.noise:g}" if problem.noise else ""
         raise DataError(
-            f"the mixture has values from {mixture.min():.3g} to {mixture.max():.3g}, expected {low:.3g} to {high:.3g}",
+            f"the mixture has values from {mixture.min():.3g} to {mixture.max():.3g}, expected {low:.3g} to {high:.3g}"
+            f"{noisy}",
             fix="scale it to what the mixing gives for sources in "
-            f"[{prior.support[0]:g}, {prior.support[1]:g}] (8-bit values: divide by 255), or state its weights",
+            f"[{support[0]:g}, {support[1]:g}] (8-bit values: divide by 255), or state its weights or its noise",
         )
 
 
@@ -199,7 +214,7 @@ def _batches(
 ) -> Generator[State, None, Separation]:
     parts, (prior, meter) = [], counted(problem.prior)
     for start in range(0, len(index), size):
-        part = Problem(problem.mixture[start : start + size], prior, problem.mixing)
+        part = dataclasses.replace(problem, mixture=problem.mixture[start : start + size], prior=prior)
         noise = Noise(prior.shape, seed, index[start : start + size], samples, part.mixture.device)
         meter.examples = 0
         found = yield from separator.stream(part, noise)

@@ -20,6 +20,7 @@ from basis.core.dataset import Dataset
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.limits import check_archive
 from basis.core.output import replacing
+from basis.core.settings import NonNegative, takes
 from basis.mixings.weighted_sum import WeightedSum
 
 TASKS = ("agnostic", "split")
@@ -32,7 +33,7 @@ class Mixtures:
     """n mixtures of K sources with their ground truth.
 
     Attributes:
-        mixture: (n, C, H, W), the weighted sums.
+        mixture: (n, C, H, W), the weighted sums, with noise if there is any.
         sources: (n, K, C, H, W), in [0, 1].
         weights: the K weights.
         info: how they were drawn, JSON values.
@@ -42,6 +43,11 @@ class Mixtures:
     sources: Tensor
     weights: tuple[float, ...]
     info: dict
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the noise in the mixtures."""
+        return self.info.get("noise", 0.0)
 
 
 def draw_mixtures(
@@ -53,6 +59,7 @@ def draw_mixtures(
     seed: int = 0,
     weights: Sequence[float] | None = None,
     index: Sequence[int] | None = None,
+    noise: float = 0.0,
 ) -> Mixtures:
     """Draw mixtures of a data set's images; mixture i depends on the seed and i alone, not on n.
 
@@ -66,6 +73,7 @@ def draw_mixtures(
         seed: fixes the mixtures.
         weights: K mixing weights; all 1 by default.
         index: numbers of the mixtures to draw, in place of the first n.
+        noise: standard deviation of Gaussian noise that is added to the mixtures.
     """
     if sources < 2 or n < 1 or seed < 0:
         raise UsageError(
@@ -91,7 +99,14 @@ def draw_mixtures(
         "labels": labels[images_of].tolist(),
         "index": images_of.tolist(),
     }
-    return Mixtures(mixing(x), x, mixing.alphas, info)
+    if not takes(NonNegative, noise):
+        raise UsageError(f"expected noise of at least 0, got {noise}", fix="for instance --noise 0.05")
+    m = mixing(x)
+    if noise:
+        info["noise"] = noise
+        draws = [np.random.default_rng((seed, i, 1)).standard_normal(m.shape[1:]) for i in numbers]
+        m = m + noise * torch.from_numpy(np.array(draws)).float()
+    return Mixtures(m, x, mixing.alphas, info)
 
 
 def pools(data: Dataset, labels: Tensor, task: str) -> list[Tensor]:

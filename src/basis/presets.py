@@ -196,6 +196,8 @@ def _suited(method: str, preset: dict, priors: Sequence[Prior], mixing: Mixing |
     found = {name: value * width if name in IN_WIDTHS else value for name, value in preset.items()}
     projected = method in ("sample", "search") and "posterior" not in preset and len(priors) > 1
     free = all(prior.levels is None and prior.support is not None for prior in priors)
-    if not (projected and free and mixing and unequal(weights_of(mixing, (len(priors), *priors[0].shape)))):
+    if not (
+        projected and free and mixing and unequal(weights_of(mixing, (len(priors), *priors[0].shape), priors[0].device))
+    ):
         return found
     return {**found, **UNEQUAL}

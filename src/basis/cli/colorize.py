@@ -39,6 +39,7 @@ def colorize(
     paths: Annotated[list[Path], typer.Argument(help="Grey images, arrays (.npy .npz .pt), or folders of them.")],
     prior: PriorOption = "cifar10-colour",
     luma: LumaOption = "mean",
+    noise: cli.NoiseOption = 0.0,
     samples: SamplesOption = 1,
     method: cli.MethodOption = None,
     budget: cli.BudgetOption = None,
@@ -77,6 +78,7 @@ def colorize(
         "method_sha256": cli.method_hash(method),
         "settings": rest or settings,
         "luma": mixing.weights,
+        "noise": noise,
         "background": background,
         "samples": samples,
         "seed": seed,
@@ -94,7 +96,7 @@ def colorize(
         check_free(folder, file_names(len(grey), 1, samples, COLORIZED))
         fitted, count = cli.windowed(priors, grey, path)
         start = time.monotonic()
-        run = stream(grey, fitted, mixing, separator, seed=seed, samples=samples, **rest)
+        run = stream(grey, fitted, mixing, separator, noise=noise, seed=seed, samples=samples, **rest)
         with worth.quiet():
             frames = animate(run, grey, mixing, path.name, COLORIZED)
         if found := run.result.assessment:

@@ -18,7 +18,7 @@ from basis.cli import options as cli
 from basis.core.claim import claim
 from basis.core.dataset import DATASETS, open_dataset
 from basis.core.durable import write_atomically
-from basis.core.errors import DataError
+from basis.core.errors import DataError, UsageError
 from basis.core.output import needed
 from basis.evaluation import digit_labels
 from basis.evaluation import evaluate as measure
@@ -37,6 +37,7 @@ def make_mixtures(
     task: TaskOption = "agnostic",
     sources: cli.SourcesOption = None,
     weights: cli.WeightsOption = None,
+    noise: cli.NoiseOption = 0.0,
     n: CountOption = 100,
     split: SplitOption = "test",
     seed: cli.SeedOption = 0,
@@ -48,7 +49,7 @@ def make_mixtures(
     mixing = cli.mixing(sources, weights)
     loaded = open_dataset(data, data_dir)
     with claim(out):
-        drawn = mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas)
+        drawn = mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas, noise=noise)
         wanted = needed(out, mix.KIND, mix.request(drawn), overwrite=overwrite, resume=resume)
         if wanted:
             mix.save_mixtures(drawn, out)
@@ -63,6 +64,7 @@ def evaluate(
     task: TaskOption = "agnostic",
     sources: cli.SourcesOption = None,
     weights: cli.WeightsOption = None,
+    noise: cli.NoiseOption = 0.0,
     n: CountOption = 100,
     split: SplitOption = "test",
     steps: cli.StepsOption = None,
@@ -83,7 +85,7 @@ def evaluate(
 
     Of MNIST's digits also the share of mixtures whose digits the bundled classifier reads right.
     """
-    problem = _problem(data, task, sources, weights, n, split, seed, data_dir)
+    problem = _problem(data, task, sources, weights, n, split, seed, data_dir, noise)
     mixing = WeightedSum(problem.weights)
     priors = cli.priors(prior, mixing.sources, device, precision, compile_)
     settings = cli.settings(steps, levels, set_)
@@ -95,6 +97,7 @@ def evaluate(
         "mixtures": problem.info,
         "images_sha256": mix.request(problem)["images_sha256"],
         "weights": problem.weights,
+        "noise": problem.noise,
         "method": title,
         "method_sha256": cli.method_hash(method),
         "settings": rest or settings,
@@ -113,6 +116,7 @@ def evaluate(
             priors,
             mixing,
             separator,
+            noise=problem.noise,
             seed=seed,
             samples=samples,
             batch_size=batch_size,
@@ -156,13 +160,18 @@ def _problem(
     split: str,
     seed: int,
     data_dir: Path | None,
+    noise: float,
 ) -> mix.Mixtures:
     """Return the first n mixtures of a folder, or n mixtures of a data set's images."""
     if data not in DATASETS.names() and Path(data).is_dir():
         found = mix.load_mixtures(data)
+        if noise and noise != found.noise:
+            raise UsageError(
+                f"the mixtures in {data} have noise {found.noise:g}, got --noise {noise:g}", fix="leave --noise out"
+            )
         if n < len(found.mixture):
             cli.complain(f"the first {n} of {len(found.mixture)} mixtures; pass --n for more")
         return mix.first(found, n)
     mixing = cli.mixing(sources, weights)
     loaded = open_dataset(data, data_dir)
-    return mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas)
+    return mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas, noise=noise)

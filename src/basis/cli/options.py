@@ -51,6 +51,9 @@ BackgroundOption = Annotated[
 InvertOption = Annotated[
     bool, typer.Option("--invert", help="Turn light and dark around first: for ink on paper, negatives.")
 ]
+NoiseOption = Annotated[
+    float, typer.Option("--noise", help="Standard deviation of noise in the mixture, in units of the file's values.")
+]
 BatchOption = Annotated[int, typer.Option("--batch-size", help="Mixtures at a time.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that basis wrote; other files are never touched.")
@@ -59,7 +62,7 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Keep results of the same settings that are there; do what is missing.")
 ]
 
-OWN = ("samples", "seed", "batch_size", "method")  # options, not settings
+OWN = ("samples", "seed", "batch_size", "method", "noise")  # options, not settings
 
 
 class Stopped(Exception):

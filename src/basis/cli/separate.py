@@ -50,6 +50,7 @@ def separate(
     steps: cli.StepsOption = None,
     levels: cli.LevelsOption = None,
     set_: cli.SetOption = None,
+    noise: cli.NoiseOption = 0.0,
     samples: cli.SamplesOption = 1,
     seed: cli.SeedOption = 0,
     device: cli.DeviceOption = "cpu",
@@ -66,7 +67,8 @@ def separate(
     """Separate mixtures in files; write the sources, a panel, an animation and all settings of each.
 
     An image holds the mean of its sources unless --weights says otherwise. An array holds exact values: the plain sum
-    of its sources unless --weights says otherwise.
+    of its sources unless --weights says otherwise. With --noise the sources need not mix to it exactly: the residual of
+    right ones is near the noise's variance.
     """
     mixing = cli.mixing(sources, weights)
     priors = cli.priors(prior, mixing.sources, device, precision, compile_)
@@ -78,6 +80,7 @@ def separate(
         "method_sha256": cli.method_hash(method),
         "settings": rest or settings,
         "weights": mixing.alphas,
+        "noise": noise,
         "background": background,
         "samples": samples,
         "seed": seed,
@@ -102,7 +105,8 @@ def separate(
         if count and mixing.sources > 1:
             cli.complain(f"warning: {path}: {WINDOWS_DISAGREE}")
         start = time.monotonic()
-        run = stream(mixture, fitted, mixing, separator, seed=seed, samples=samples, **rest)
+        sigma = noise * mixing.sources if mean else noise  # the mixture is as many times the image
+        run = stream(mixture, fitted, mixing, separator, noise=sigma, seed=seed, samples=samples, **rest)
         with worth.quiet():
             frames = animate(run, mixture, mixing, path.name)
         if found := run.result.assessment:

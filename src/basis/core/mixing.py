@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from basis.core.registry import Registry
 
+CONSTANT, RANDOM = 8, 16  # sources that are tried at all combinations of their bounds; random stacks
 GAIN_ITERATIONS = 30
 PROJECTION_ITERATIONS = 200
 
@@ -103,7 +105,51 @@ class Mixing(ABC):
             return torch.autograd.grad(back, u, v)[0]
 
 
-def weights_of(mixing: Mixing, shape: Sequence[int]) -> Tensor | None:
+def range_of(
+    mixing: Mixing, shape: Sequence[int], support: tuple[float, float], device: torch.device | str = "cpu"
+) -> tuple[float, float]:
+    """Return the smallest and the largest value of mixtures g(x) of sources (K, *S) within bounds.
+
+    Of a weighted sum, ``Σ α⁺ low + Σ α⁻ high`` and the other way round, whatever K. Of other mixings, the extremes of
+    the `corners` that are tried: the true ones where g rises or falls with each source as a whole.
+
+    Example:
+        >>> from basis import WeightedSum
+        >>> range_of(WeightedSum([1.0, -0.5]), (2, 1, 4, 4), (0.0, 1.0))
+        (-0.5, 1.0)
+    """
+    low, high = support
+    alphas = weights_of(mixing, shape, device)
+    if alphas is not None:
+        up, down = alphas.clamp_min(0).sum().item(), alphas.clamp_max(0).sum().item()
+        return up * low + down * high, up * high + down * low
+    stacks = (torch.where(up.to(device), high, low)[None] for up in corners(mixing, shape, support, device))
+    ends = [mixing(x).aminmax() for x in stacks]
+    return min(end.min.item() for end in ends), max(end.max.item() for end in ends)
+
+
+def corners(
+    mixing: Mixing, shape: Sequence[int], support: tuple[float, float], device: torch.device | str
+) -> Iterator[Tensor]:
+    """Yield which values of sources (K, *S) are at their upper bound, the others at their lower.
+
+    First as the mixture's derivative says half-way between the bounds, and its opposite; then whole sources, the first
+    `CONSTANT` in all combinations with the others all at one bound; then `RANDOM` draws for each value by itself, for
+    mixings that have differences of neighbours in them.
+    """
+    x = torch.full((1, *shape), sum(support) / 2, device=device)
+    rises = mixing.adjoint(x, torch.ones_like(mixing(x)))[0] > 0
+    yield from (rises, ~rises)
+    whole = [1] * (len(shape) - 1)
+    for first in itertools.product((False, True), repeat=min(shape[0], CONSTANT)):
+        for rest in {False, True} if shape[0] > CONSTANT else {False}:
+            places = torch.tensor([*first, *[rest] * (shape[0] - len(first))])
+            yield places.reshape(-1, *whole).expand(*shape)
+    generator = torch.Generator().manual_seed(0)
+    yield from (torch.rand(*shape, generator=generator) < 0.5 for _ in range(RANDOM))
+
+
+def weights_of(mixing: Mixing, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor | None:
     """Return the weights α of a mixing ``g(x) = Σ α_k x_k`` of sources (K, *S), (K,), float64; None for any other g.
 
     Found by mixing, so that it works for a mixing of any class.
@@ -113,12 +159,16 @@ def weights_of(mixing: Mixing, shape: Sequence[int]) -> Tensor | None:
         >>> weights_of(WeightedSum([0.5, 2.0]), (2, 1, 4, 4))
         tensor([0.5000, 2.0000], dtype=torch.float64)
     """
-    x = 10 * torch.randn(1, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    m, count = mixing(x), shape[0]
+    kind = torch.float32 if torch.device(device).type == "mps" else torch.float64
+    x = 10 * torch.randn(1, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(device, kind)
+    m, found = mixing(x), []
     if m.shape[1:] != x.shape[2:]:
         return None
-    alone = torch.eye(count).to(x).reshape(count, count, *[1] * (x.dim() - 2)) * x  # one source at a time
-    alphas = (mixing(alone) * x[0]).flatten(1).sum(1) / x[0].square().flatten(1).sum(1)
+    for k in range(shape[0]):
+        alone = torch.zeros_like(x)
+        alone[:, k] = x[:, k]
+        found.append((mixing(alone)[0] * x[0, k]).sum() / x[0, k].square().sum())
+    alphas = torch.stack(found)
     return alphas if torch.allclose(m[0], torch.tensordot(alphas, x[0], 1)) else None
 
 

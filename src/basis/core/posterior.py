@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.prior import Prior
 from basis.core.registry import Registry
@@ -31,6 +33,14 @@ class Posterior(Prior):
     def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor) -> None:
         super().__init__(prior.shape, prior.support, prior.levels)
         self.prior, self.mixing, self.mixture = prior, mixing, mixture
+
+
+def deviations(noise: float | Tensor, mixture: Tensor) -> Tensor:
+    """Return the standard deviation of mixtures' noise, () or (B,), as the mixtures' type; `UsageError` below 0."""
+    found = torch.as_tensor(noise, dtype=mixture.dtype, device=mixture.device)
+    if not ((found >= 0) & found.isfinite()).all():
+        raise UsageError(f"the mixture's noise must be a standard deviation of at least 0, got {noise}")
+    return found
 
 
 POSTERIORS = Registry("posterior", "basis.posteriors", Posterior)

@@ -29,11 +29,13 @@ class Problem:
         mixture: (B, *M).
         prior: p over stacks of K sources, (K, *S).
         mixing: g.
+        noise: standard deviation of the mixture's noise, in its units: ``m = g(x) + noise · n``, n ~ N(0, I).
     """
 
     mixture: Tensor
     prior: Product
     mixing: Mixing
+    noise: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,10 @@ class Separation:
 
     @property
     def residual(self) -> Tensor:
-        """Reconstruction error ``‖m - g(x)‖²`` per pixel of the chosen sources, (B,)."""
+        """Reconstruction error ``‖m - g(x)‖²`` per pixel of the chosen sources, (B,).
+
+        That of the true sources is the variance of the mixture's noise.
+        """
         return (self.mixture - self.remix).flatten(1).square().mean(1)
 
 
@@ -97,6 +102,7 @@ class Separator(Typed, ABC):
 
     Attributes:
         asks_prior: whether the sources are found with the prior, so that unlikely ones tell of an unlikely mixture.
+        takes_noise: whether mixtures may have noise, see `Problem`.
 
     Example:
         >>> class Nothing(Separator):
@@ -110,6 +116,10 @@ class Separator(Typed, ABC):
     """
 
     asks_prior: bool = True
+
+    @property
+    def takes_noise(self) -> bool:
+        return False
 
     @abstractmethod
     def stream(self, problem: Problem, noise: Noise) -> Stream:

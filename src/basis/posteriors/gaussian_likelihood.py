@@ -9,22 +9,24 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
-from basis.core.posterior import Posterior
+from basis.core.posterior import Posterior, deviations
 from basis.core.prior import Prior, per_example
 
 
 class GaussianLikelihood(Posterior):
     """Mixture constraint softened to ``m ~ N(g(x), γ² I)`` with γ annealed along with σ (equations 3 to 6).
 
-    ``∇ log p_{σ,γ}(x | m) = ∇ log p_σ(x) + γ⁻² Aᵀ (m - A x)``. (The paper prints the second term with a minus sign in
-    Algorithm 1; with it the iteration diverges.)
+    ``∇ log p_{σ,γ}(x | m) = ∇ log p_σ(x) + γ⁻² Aᵀ (m - A x)``, γ² = (ratio σ)² + σ_y². (The paper prints the second
+    term with a minus sign in Algorithm 1; with it the iteration diverges.)
 
     Args:
         prior, mixing, mixture: see `Posterior`.
-        ratio: γ / σ. The paper's is 1; its released code has √½ for MNIST and √⅓ for colorization.
+        ratio: γ / σ of exact mixtures. The paper's is 1; its released code has √½ for MNIST and √⅓ for colorization.
+        noise: standard deviation σ_y >= 0 of the mixture, in its units: a number, or one for each mixture, (B,). As σ
+            falls, the target becomes the posterior of that noise, where without it becomes that of exact mixtures.
 
     Raises:
-        UsageError: the ratio is not positive.
+        UsageError: the ratio is not positive, or the noise negative.
 
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum
@@ -35,16 +37,18 @@ class GaussianLikelihood(Posterior):
                  [2.]]])
     """
 
-    def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor, ratio: float = 1.0) -> None:
+    def __init__(
+        self, prior: Prior, mixing: Mixing, mixture: Tensor, ratio: float = 1.0, noise: float | Tensor = 0.0
+    ) -> None:
         super().__init__(prior, mixing, mixture)
         if not 0 < ratio < math.inf:
             raise UsageError(f"the ratio γ / σ must be positive, got {ratio}")
-        self.ratio = ratio
+        self.ratio, self.noise = ratio, deviations(noise, mixture)
         self.gain = mixing.gain(torch.full(prior.shape, 0.5, dtype=mixture.dtype, device=mixture.device))
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        gamma = self.ratio * per_example(sigma, x)
-        return self.prior.score(x, sigma) + self.mixing.correction(x, self.mixture) / gamma**2
+        gamma2 = (self.ratio * per_example(sigma, x)) ** 2 + per_example(self.noise, x) ** 2
+        return self.prior.score(x, sigma) + self.mixing.correction(x, self.mixture) / gamma2
 
     def curvature(self, sigma: float) -> float:
-        return self.prior.curvature(sigma) + self.gain / (self.ratio * sigma) ** 2
+        return self.prior.curvature(sigma) + self.gain / ((self.ratio * sigma) ** 2 + self.noise.min().item() ** 2)

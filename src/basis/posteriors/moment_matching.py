@@ -7,7 +7,7 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
-from basis.core.posterior import Posterior
+from basis.core.posterior import Posterior, deviations
 from basis.core.prior import Prior, per_example
 from basis.core.settings import Count
 
@@ -51,9 +51,7 @@ class MomentMatching(Posterior):
         self, prior: Prior, mixing: Mixing, mixture: Tensor, noise: float | Tensor = 0.0, iterations: Count = 3
     ) -> None:
         super().__init__(prior, mixing, mixture)
-        self.noise, self.iterations = torch.as_tensor(noise, dtype=mixture.dtype, device=mixture.device), iterations
-        if not ((self.noise >= 0) & self.noise.isfinite()).all():
-            raise UsageError(f"the mixture's noise must be a standard deviation of at least 0, got {noise}")
+        self.noise, self.iterations = deviations(noise, mixture), iterations
         a, b = (10 * torch.randn(1, *prior.shape, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
         a, b = a.to(mixture), b.to(mixture)
         if not torch.allclose(mixing(3 * a - b), 3 * mixing(a) - mixing(b), rtol=1e-3, atol=1e-3):

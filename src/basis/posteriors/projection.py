@@ -11,7 +11,7 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.mixing import MIXINGS, Mixing, weights_of
-from basis.core.posterior import Posterior
+from basis.core.posterior import Posterior, deviations
 from basis.core.prior import Prior, per_example
 
 LEFT = 0.1  # part of σ² that is left to a denoised value at the end of its range
@@ -86,9 +86,7 @@ class Projection(Posterior):
         reorder: bool = False,
     ) -> None:
         super().__init__(prior, mixing, mixture)
-        self.noise = torch.as_tensor(noise, dtype=mixture.dtype, device=mixture.device)
-        if not ((self.noise >= 0) & self.noise.isfinite()).all():
-            raise UsageError(f"the mixture's noise must be a standard deviation of at least 0, got {noise}")
+        self.noise = deviations(noise, mixture)
         self.gain = isotropic_gain(mixing, torch.full(prior.shape, 0.5).to(mixture))
         if self.gain is None and self.noise.any():
             raise UsageError(
@@ -144,7 +142,7 @@ class Projection(Posterior):
     @cached_property
     def alphas(self) -> Tensor:
         """The weights of a mixing that is a weighted sum, (K,)."""
-        alphas = weights_of(self.mixing, self.shape)
+        alphas = weights_of(self.mixing, self.shape, self.mixture.device)
         if alphas is None:
             raise UsageError(
                 f"bounded_variance, reorder and own noise levels need a weighted sum, got {type(self.mixing).__name__}",

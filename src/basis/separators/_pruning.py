@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class Pruning:
         if self.kept(n) == n or not levels:
             return (yield from sample.refine(problem, noise, x))
         misfit = Misfit(problem.prior, problem.mixing, problem.mixture.repeat_interleave(n, 0))
-        watched = Problem(problem.mixture, misfit, problem.mixing)  # type: ignore[arg-type]  # only its score is used
+        watched = dataclasses.replace(problem, prior=misfit)  # type: ignore[arg-type]  # only its score is used
         for state in sample.refine(watched, noise, x):
             yield state
             if state.step == levels * sample.sampler.repeats:

@@ -13,6 +13,7 @@ from basis.core.flow import flow_log_prob
 from basis.core.plausibility import denoising_errors, in_widths
 from basis.core.prior import DensityPrior, Product
 from basis.core.schedule import geometric
+from basis.core.separator import Problem
 
 SIGMA = 0.01  # the paper's smallest noise level, for priors that know any
 LEVELS = geometric(1.0, 0.05, 6)  # noise levels of the denoising rank, in widths of the data's range
@@ -72,6 +73,18 @@ def flow(prior: Product, x: Tensor, sigma: float | None = None) -> Tensor:
 def few(prior: Product, x: Tensor, sigma: float | None = None) -> Tensor:
     """Return the denoising rank from one draw at each level: a quarter of its evaluations, a little more noise."""
     return denoising(prior, x, sigma, draws=1)
+
+
+def fit(problem: Problem, x: Tensor) -> Tensor | float:
+    """Return what a noisy mixture adds to the ranks of stacks x, (B · n, K, *S): ``-‖m - g(x)‖² / 2σ_y²``, (B · n,).
+
+    Ranks are log p(x) up to a constant, so that these sums are log p(x | m). Of exact mixtures, which all stacks meet,
+    it is 0.
+    """
+    if not problem.noise:
+        return 0.0
+    mixture = problem.mixture.repeat_interleave(len(x) // len(problem.mixture), 0)
+    return -(mixture - problem.mixing(x)).flatten(1).square().sum(1) / (2 * problem.noise**2)
 
 
 RANKS = {"likelihood": likelihood, "denoising": denoising, "few": few, "flow": flow}

@@ -39,7 +39,7 @@ class BASIS(Separator):
         bounded: whether to keep the prior's denoised estimates within its support, see `Bounded`: for flows, whose
             scores can be wrong enough far from the data for the dynamics to run away.
         denoise: whether to end with the prior's denoised estimate at the smallest level.
-        project: whether to end with the projection onto g(x) = m.
+        project: whether to end with the projection onto g(x) = m; by default where the mixture has no noise.
 
     Raises:
         UsageError: a setting is out of its range.
@@ -65,17 +65,21 @@ class BASIS(Separator):
         sequential: bool = False,
         bounded: bool = False,
         denoise: bool = True,
-        project: bool = True,
+        project: bool | None = None,
     ) -> None:
         self.sampler = AnnealedLangevin(
             geometric(sigma_max, sigma_min, levels), steps, delta, temperature, stability, sequential
         )
         self.ratio, self.bounded, self.denoise, self.project = ratio, bounded, denoise, project
 
+    @property
+    def takes_noise(self) -> bool:
+        return True
+
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)
         prior = Bounded(problem.prior) if self.bounded else problem.prior
-        posterior = GaussianLikelihood(prior, problem.mixing, mixture, self.ratio)
+        posterior = GaussianLikelihood(prior, problem.mixing, mixture, self.ratio, problem.noise)
         low, high = problem.prior.support or (0.0, 1.0)
         x = low + (high - low) * noise.uniform()
         for state in self.sampler.on(posterior.levels).run(posterior, x, noise.normal):
@@ -87,6 +91,6 @@ class BASIS(Separator):
         x = state.x
         if self.denoise:
             x = problem.prior.denoise(x, state.sigma)
-        if self.project:
+        if not problem.noise if self.project is None else self.project:
             x = problem.mixing.project(x, mixture, problem.prior.support)
         return x

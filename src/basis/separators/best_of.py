@@ -16,7 +16,7 @@ from basis.core.prior import Product
 from basis.core.sampler import State
 from basis.core.separator import Problem, Separation, Separator, Stream, choose
 from basis.core.settings import Count, NonNegative
-from basis.separators._ranking import RANKS, check_density, likelihood, natural
+from basis.separators._ranking import RANKS, check_density, fit, likelihood, natural
 
 Rank = Callable[[Product, Tensor, float | None], Tensor]
 LESS = "separate fewer mixtures at a time (batch_size)"
@@ -77,18 +77,24 @@ class BestOf(Separator):
         self.rank: Rank | None = RANKS[rank] if isinstance(rank, str) else rank
         self.mean, self.same = mean, same
 
+    @property
+    def takes_noise(self) -> bool:
+        return self.inner.takes_noise
+
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         rank = self.rank or natural(problem.prior)
         if rank is likelihood:
             check_density(problem.prior)
         count, n = len(problem.mixture), noise.samples
         samples = yield from self._draw(problem, noise)
-        scores = self._scores(rank, problem.prior, samples.flatten(0, 1)).unflatten(0, (count, n))
+        flat = samples.flatten(0, 1)
+        scores = (self._scores(rank, problem.prior, flat) + fit(problem, flat)).unflatten(0, (count, n))
         choice = scores.argmax(1)
         if self.mean:
             kinds, rows = interchangeable(problem.prior, problem.mixing), torch.arange(count, device=choice.device)
             means = torch.stack([self._mean(own, own[best], kinds) for own, best in zip(samples, choice, strict=True)])
-            samples[rows, choice] = problem.mixing.project(means, problem.mixture, problem.prior.support)
+            on = means if problem.noise else problem.mixing.project(means, problem.mixture, problem.prior.support)
+            samples[rows, choice] = on
         return Separation(samples, problem.mixture, problem.mixing, choice, scores)
 
     def _mean(self, samples: Tensor, best: Tensor, kinds: Sequence[int]) -> Tensor:

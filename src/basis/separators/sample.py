@@ -45,7 +45,7 @@ class Sample(Separator):
             a prior of discrete levels, such as an NCSN, each becomes the nearest of those.
         repeats: steps at each level, for samplers that take several (annealed_langevin).
         denoise: whether to end with one more denoised estimate, for samplers that leave noise (annealed_langevin).
-        project: whether to end on the mixture, g(x) = m; by default unless ``noise`` says that it is noisy.
+        project: whether to end on the mixture, g(x) = m; by default where the mixture has no noise.
         share: part of the noise's variance that all sources have in common, from 0 to 1, see `shared`. The common part
             is undone where the mixture is met, so that samples settle sooner and are more concentrated: on MNIST, 0.8
             is worth 2 dB at 50 steps, and 0 draws the more various samples.
@@ -53,7 +53,7 @@ class Sample(Separator):
             `scales`), so that all have the same noise in the mixture. Without, the common noise of ``share`` is not
             undone there: at weights 0.4 and 0.6 and 20 steps that is worth 10 dB. For posteriors "projection" and
             "moment_matching"; no change for equal weights, or for mixings that are no weighted sum.
-        **settings: settings of the posterior and of the sampler by name, for instance ``noise=0.05, eta=1.0``. With
+        **settings: settings of the posterior and of the sampler by name, for instance ``iterations=2, eta=1.0``. With
             "ancestral" and "projection", "moment_matching" or "unknown_weights", eta is inf where it is not given.
 
     Raises:
@@ -96,7 +96,7 @@ class Sample(Separator):
         self.posterior, self.denoise, self.share, self.balanced = target, denoise, share, balanced
         self.settings = {name: value for name, value in settings.items() if name in theirs}
         check(target, self.settings, f"posterior {posterior}")
-        self.project = not self.settings.get("noise") if project is None else project
+        self.project = project
         if isinstance(sampler, Sampler):
             self.sampler = sampler
             return
@@ -107,6 +107,15 @@ class Sample(Separator):
         elif repeats != 1:
             raise UsageError(f"sampler {sampler} takes one step at each level, got repeats {repeats}")
         self.sampler = SAMPLERS.get(sampler)(karras(sigma_max, sigma_min, steps, rho), **chosen)
+
+    @property
+    def takes_noise(self) -> bool:
+        return "noise" in names(self.posterior)
+
+    def projects(self, problem: Problem) -> bool:
+        """Return whether the sources of a problem end on the mixture."""
+        exact = not problem.noise and not torch.as_tensor(self.settings.get("noise", 0.0)).any()
+        return exact if self.project is None else self.project
 
     def on(self, levels: Sequence[float] | None) -> Sample:
         """Return this method at those noise levels that a prior knows, see `Sampler.on`."""
@@ -131,8 +140,9 @@ class Sample(Separator):
             start: noise levels that are done: if any, x is the state after them, and goes on without further noise.
         """
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)
+        settings = {**self.settings, **({"noise": problem.noise} if problem.noise else {})}
         try:
-            posterior = self.posterior(problem.prior, problem.mixing, mixture, **self.settings)
+            posterior = self.posterior(problem.prior, problem.mixing, mixture, **settings)
         except TypeError as error:
             raise UsageError(f"settings {self.settings} do not suit the posterior ({error})") from error
         sampler = self.sampler.on(posterior.levels)
@@ -148,11 +158,11 @@ class Sample(Separator):
             yield state
         with torch.no_grad():
             x = target.denoise(state.x, state.sigma) if self.denoise else state.x
-            return problem.mixing.project(x, mixture, problem.prior.support) if self.project else x
+            return problem.mixing.project(x, mixture, problem.prior.support) if self.projects(problem) else x
 
     def _balance(self, problem: Problem, posterior: Posterior) -> tuple[Prior, Tensor | None]:
         """Return what the sampler draws from, and the scale of each source's noise, (K, 1, …); None where it is 1."""
-        alphas = weights_of(problem.mixing, problem.prior.shape) if self.balanced else None
+        alphas = weights_of(problem.mixing, problem.prior.shape, problem.mixture.device) if self.balanced else None
         if alphas is None or not unequal(alphas):
             return posterior, None
         if posterior.levels is not None:

@@ -18,7 +18,7 @@ from basis.core.sampler import State
 from basis.core.separator import Problem, Separation, Separator, Stream
 from basis.core.settings import Count, NonNegative, Positive, Share, Whole
 from basis.separators._pruning import Pruning
-from basis.separators._ranking import RANKS, check_density
+from basis.separators._ranking import RANKS, check_density, fit
 from basis.separators.sample import Sample
 
 ALL = Pruning(share=1.0, sigma=1.0)
@@ -103,6 +103,10 @@ class Search(Separator):
         self.agree, self.rounds, self.offspring = agree, rounds, offspring
         self.rank, self.same, self.temperature, self.mean = rank, same, temperature, mean
 
+    @property
+    def takes_noise(self) -> bool:
+        return self.fresh.takes_noise
+
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         pool = Pool(problem, noise.samples, self._rank(problem.prior), self.same)
         streams = noise.part(range(len(noise.streams)))  # its children, not its draws: it stays where it is
@@ -130,7 +134,7 @@ class Search(Separator):
         temperature = self.temperature or (1.0 if pool.rank == "likelihood" else ESTIMATED)
         searches = [pool.modes([i], temperature) for i in range(len(pool.mixture))]
         x = torch.stack([found.mean[0] for found in searches]) if self.mean else pool.best()
-        if self.fresh.project:
+        if self.fresh.projects(problem):
             x = problem.mixing.project(x, pool.mixture, problem.prior.support)
         scores = torch.stack([scores.max() for scores in pool.scores]).unflatten(0, (-1, n))
         groups = [range(i, i + n) for i in range(0, len(pool.mixture), n)]
@@ -195,7 +199,7 @@ class Pool:
             return
         count, before = len(noise.streams) // len(self.mixture), self.meter.examples
         part = noise.part([i * count + j for i in active for j in range(count)], count)
-        problem = Problem(self.mixture[active], self.problem.prior, self.problem.mixing)
+        problem = dataclasses.replace(self.problem, mixture=self.mixture[active])
         shown = self.centre.clone() if not any(map(len, self.scores)) else self.best()
         run = pruning.draw(sample, problem, part, start[active].repeat_interleave(count, 0))
         while True:
@@ -208,7 +212,7 @@ class Pool:
             shown = shown.index_copy(0, rows, state.x[:: len(state.x) // len(active)])
             yield dataclasses.replace(state, x=shown, step=place[0] + state.step, steps=place[1])
         with torch.no_grad():
-            scores = RANKS[self.rank](self.problem.prior, x, None)
+            scores = RANKS[self.rank](problem.prior, x, None) + fit(problem, x)
         spent = math.ceil((self.meter.examples - before) / (len(active) * self.problem.mixing.sources))
         for i, own, score in zip(active, x.chunk(len(active)), scores.chunk(len(active)), strict=True):
             self.samples[i] = torch.cat([self.samples[i], own])
