@@ -78,7 +78,7 @@ def noisy():
 WAYS = {
     "fast": {"method": "fast"},
     "budget": {"budget": 30},
-    "budget of a search": {"budget": 100, "steps": 20},
+    "budget of a search": {"budget": 100},
     "quality": {"method": "quality", "candidates": 2, "steps": 20},
     "moment matching": {"method": "sample", "posterior": "moment_matching", "steps": 20, "iterations": 2},
     "best_of": {"method": "best_of", "inner": "sample", "steps": 10, "samples": 2, "sigma_max": 1.0, "bounded": True},
