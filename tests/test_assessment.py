@@ -165,6 +165,7 @@ def test_baselines_that_do_not_ask_the_prior_say_nothing_of_the_mixture(mnist):
     assert found.plausibility.shape == (1, 2)
 
 
+@pytest.mark.filterwarnings("ignore::basis.UnlikelyMixtureWarning")
 def test_the_prior_is_asked_only_where_it_is_wanted(mnist):
     asked = []
 

@@ -27,6 +27,7 @@ learning_rate = 0.005
 warmup = 1
 ema = 64
 every = 10
+calibrate = 0
 
 [arguments]
 shape = [1, 8, 8]

@@ -53,13 +53,19 @@ def calibrate(
         tensor([True])
     """
     if prior.known is not None:
-        raise UsageError(f"a prior that is shown the {prior.known} of x cannot be calibrated without it")
+        raise UsageError(
+            f"a prior that is shown the {prior.known} of x cannot be calibrated without it",
+            fix="choose one that is not",
+        )
     if n < 1 or batch_size < 1:
-        raise UsageError(f"expected n >= 1 and batch_size >= 1, got {n} and {batch_size}")
+        raise UsageError(f"expected n >= 1 and batch_size >= 1, got {n} and {batch_size}", fix="for instance n=100")
     examples = generate(prior, n, seed) if examples is None else examples.to(prior.device)
     most = max(map(len, WEIGHTS))
     if len(examples) < most or tuple(examples.shape[1:]) != prior.shape:
-        raise UsageError(f"expected at least {most} examples of shape {prior.shape}, got {tuple(examples.shape)}")
+        raise UsageError(
+            f"expected at least {most} examples of shape {prior.shape}, got {tuple(examples.shape)}",
+            fix="give held-out examples of the prior's own kind",
+        )
     quantiles = np.quantile(_surprise(prior, examples[:, None], batch_size).mean(1).cpu(), np.linspace(0, 1, STEPS + 1))
     limits: dict[int, Tensor] = {}
     for number, weights in enumerate(WEIGHTS):
@@ -94,7 +100,7 @@ def save_calibration(calibration: Calibration, prior: str | Path, facts: dict | 
         The file.
 
     Raises:
-        UsageError: a prior that is not a folder with a card.
+        UsageError: a prior that is not a folder with a card; a file of that name that is no calibration.
 
     Example:
         >>> import basis, tempfile
@@ -110,5 +116,7 @@ def save_calibration(calibration: Calibration, prior: str | Path, facts: dict | 
     if sha256 is None:
         raise UsageError(f"{prior} is not a folder with a prior and its card", fix="make one with `basis import`")
     content = {**(facts or {}), "sha256": sha256, **calibration.facts()}
-    write_atomically(weights.with_name(CALIBRATION), (json.dumps(content, indent=1) + "\n").encode())
-    return weights.with_name(CALIBRATION)
+    if (file := weights.with_name(CALIBRATION)).exists() and "quantiles" not in file.read_text():
+        raise UsageError(f"{file} is there, and basis did not write it", fix="move it away")
+    write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
+    return file

@@ -23,6 +23,7 @@ steps = 2
 batch = {batch}
 warmup = 1
 every = 1
+calibrate = 0
 
 [arguments]
 shape = [1, 8, 8]
@@ -40,6 +41,7 @@ dequantize = true
 steps = 1
 batch = 4
 warmup = 1
+calibrate = 0
 
 [arguments]
 shape = [1, 8, 8]

@@ -19,6 +19,7 @@ warmup = 2
 ema = 64
 unit_weights = true
 every = 4
+calibrate = 0
 
 [arguments]
 shape = [1, 8, 8]

@@ -12,7 +12,21 @@ from typing import Any
 
 import typer
 
-from basis.cli import colorize, compare, convert, count, data, demo, describe, fit, generate, reproduce, separate, train
+from basis.cli import (
+    calibrate,
+    colorize,
+    compare,
+    convert,
+    count,
+    data,
+    demo,
+    describe,
+    fit,
+    generate,
+    reproduce,
+    separate,
+    train,
+)
 from basis.cli.options import Stopped, complain
 from basis.core.durable import SIGNALS
 from basis.core.errors import BasisError, DataWarning, UnlikelyMixtureWarning, UsageError
@@ -36,6 +50,7 @@ app.command()(train.train)
 app.command()(train.finetune)
 app.command()(train.combine)
 app.command()(fit.fit)
+app.command()(calibrate.calibrate)
 app.command("import")(convert.convert)
 app.command("list")(describe.list_choices)
 app.command()(describe.info)

@@ -36,7 +36,12 @@ WINDOWS_DISAGREE = (
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results, one folder for each input.")]
 ResizeOption = Annotated[bool, typer.Option("--resize", help="Resize images to the prior's size.")]
 WindowsOption = Annotated[
-    bool, typer.Option("--windows", help="Take what is larger than the prior's size in windows that overlap.")
+    bool,
+    typer.Option(
+        "--windows",
+        help="Take what is larger than the prior's size in windows that overlap. They do not agree on which picture is "
+        "whose: two photographs come out mixed.",
+    ),
 ]
 
 

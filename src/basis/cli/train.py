@@ -13,6 +13,7 @@ import typer
 from tqdm import tqdm
 
 from basis.cli import options as cli
+from basis.cli.calibrate import after_training
 from basis.core.claim import cannot_write
 from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import UsageError
@@ -47,6 +48,7 @@ def train(
     again, flags = _again("train", recipe, folder, data_dir, overwrite, start), _flags(overwrite, resume)
     loss = _follow(recipe.stem, plan, data, folder, start, again, flags)
     if not OTHER_PROCESS:
+        after_training(folder, data, plan.calibrate)
         typer.echo(f"{folder}: {_words(loss)}; separate with --prior {folder}")
 
 
@@ -75,7 +77,9 @@ def finetune(
                 typer.echo(f"{name}: {_words(loss)}")
         if not OTHER_PROCESS:
             assemble(plan, folder)
-            typer.echo(f"{folder}: separate with --prior {folder}")
+    if not OTHER_PROCESS:
+        after_training(folder, data, plan.calibrate)
+        typer.echo(f"{folder}: separate with --prior {folder}")
 
 
 def combine(

@@ -21,7 +21,7 @@ from basis.training.recipe import Recipe
 CHECKPOINT = "checkpoint.pt"
 TRAINING, FINETUNING = "training", "fine-tuning"  # kinds of folders, see `basis.core.output.Mark`
 STARTED_FROM = "started_from"
-FREE = ("steps", "decay", "every", "stored")  # what may change when a run goes on
+FREE = ("steps", "decay", "every", "stored", "calibrate")  # what may change when a run goes on
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ class Recipe:
         stored: "fp32", or "bf16" for a prior of half the size; checkpoints are whole.
         compile: whether to compile the network with torch.compile.
         every: steps between checkpoints, with the held-out loss measured at each.
+        calibrate: mixtures of each kind by which `basis train` calibrates the prior at its end; 0 leaves it out.
         seed: fixes initial weights, order of the data and noise.
         noise: the noise levels seen in training, for a prior that takes any.
         finetune: how `basis finetune` goes on, for a prior with a network for each noise level.
@@ -129,6 +130,7 @@ class Recipe:
     stored: str = "fp32"
     compile: bool = False
     every: int = 1_000
+    calibrate: int = 50
     seed: int = 0
     noise: Noise = field(default_factory=Noise)
     levels: Levels | None = None
