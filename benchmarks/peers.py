@@ -40,7 +40,7 @@ from basis.core.metric import align, reorder
 from basis.core.prior import Prior, Product
 from basis.core.schedule import karras
 from basis.core.separator import choose
-from basis.evaluation import standard_error
+from basis.core.statistics import standard_error
 from basis.files.write import versions
 from basis.metrics.psnr import psnr
 from basis.presets import resolve
@@ -291,7 +291,7 @@ def measure(name: str, problem: mix.Mixtures, prior: Prior, budget: int, seed: i
         "vjps": counted.vjps / images,
         "seconds": round(seconds, 1),
         "psnr_mean": ways[best].mean().item(),
-        "psnr_standard_error": standard_error(ways[best]),
+        "psnr_standard_error": _error(ways[best]),
         "psnr_median": ways[best].quantile(0.5).item(),
         "end": best,
         "raw_mean": unclamped(x, truth).mean().item(),
@@ -302,12 +302,17 @@ def measure(name: str, problem: mix.Mixtures, prior: Prior, budget: int, seed: i
     }
 
 
+def _error(values: Tensor) -> float:
+    error = standard_error(values.numpy())
+    return float("nan") if error is None else error
+
+
 def compared(row: dict, reference: dict | None) -> dict:
     """Return how much better `basis` is with the same budget, mixture by mixture, with its standard error."""
     if reference is None or row is reference:
         return {}
     gains = torch.tensor(reference["psnr"]) - torch.tensor(row["psnr"])
-    return {"basis_better_by": gains.mean().item(), "basis_better_by_standard_error": standard_error(gains)}
+    return {"basis_better_by": gains.mean().item(), "basis_better_by_standard_error": _error(gains)}
 
 
 def line(row: dict) -> str:

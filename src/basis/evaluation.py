@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.separator import Separation
+from basis.core.statistics import share_interval, standard_error
 from basis.metrics.digits_right import DigitsRight
 from basis.metrics.psnr import psnr
 from basis.metrics.ssim import defined, ssim
@@ -43,20 +43,27 @@ class Evaluation:
     def table(self) -> str:
         """Return the figures as text: a table of two lines, then a line for what else is known."""
         low, median, high = self.psnr.quantile(self.psnr.new_tensor([0.1, 0.5, 0.9])).tolist()
-        numbers = (self.psnr.mean().item(), standard_error(self.psnr), median, low, high)
+        numbers = (self.psnr.mean().item(), standard_error(self.psnr.numpy()), median, low, high)
         head = f"{'n':>6}" + "".join(f"{name:>9}" for name in ("mean dB", "± s.e.", "median", "10 %", "90 %"))
-        row = f"{len(self.psnr):>6}" + "".join(f"{number:9.2f}" for number in numbers)
+        row = f"{len(self.psnr):>6}" + "".join(
+            f"{'–':>9}" if number is None else f"{number:9.2f}" for number in numbers
+        )
         error = f"{self.residual.mean():.1e} (at most {self.residual.max():.1e}; (1/255)² is {QUANTISATION:.1e})"
         return f"{head}   residual per pixel\n{row}   {error}{self._likeness()}{self._of_samples()}"
 
     def facts(self) -> dict:
-        """Return the figures as JSON values; those that were not measured are left out."""
+        """Return the figures as JSON values; those that were not measured are left out.
+
+        Standard errors are None where there are fewer than five mixtures; shares have Wilson's 95 % interval.
+        """
         facts: dict[str, object] = {"n": len(self.psnr), "psnr_median": self.psnr.quantile(0.5).item()}
         for name, values in (("psnr", self.psnr), ("ssim", self.ssim), ("digits_right", self.right)):
             if values is not None:
-                error = standard_error(values)
-                facts[f"{name}_mean"] = values.mean().item()
-                facts[f"{name}_standard_error"] = None if math.isnan(error) else error
+                mean = facts[f"{name}_mean"] = values.mean().item()
+                if values is self.right:
+                    facts[f"{name}_interval"] = share_interval(mean, len(values))
+                else:
+                    facts[f"{name}_standard_error"] = standard_error(values.numpy())
                 facts[name] = values.tolist()
         return {**facts, "residual": self.residual.tolist(), "candidates": self.candidates.tolist()}
 
@@ -64,9 +71,11 @@ class Evaluation:
         """Say the mean SSIM, and how many of the mixtures have their digits read right."""
         parts = []
         if self.ssim is not None:
-            parts.append(f"SSIM {self.ssim.mean():.3f} ± {standard_error(self.ssim):.3f}")
+            error = standard_error(self.ssim.numpy())
+            parts.append(f"SSIM {self.ssim.mean():.3f}" + (f" ± {error:.3f}" if error is not None else ""))
         if self.right is not None:
-            parts.append(f"digits right in {self.right.mean():.1%} ± {standard_error(self.right):.1%} of the mixtures")
+            low, high = share_interval(self.right.mean().item(), len(self.right))
+            parts.append(f"digits right in {self.right.mean():.1%} of the mixtures (95 %: {low:.1%} to {high:.1%})")
         return "\n" + ", ".join(parts) if parts else ""
 
     def _of_samples(self) -> str:
@@ -77,11 +86,6 @@ class Evaluation:
         first, best, chosen = (x.mean().item() for x in (self.candidates[:, 0], self.candidates.amax(1), self.psnr))
         share = f", {(chosen - first) / (best - first):.0%} of that gain" if best > first else ""
         return f"\nof {n} samples: the first {first:.2f} dB, chosen {chosen:.2f}, best by the truth {best:.2f}{share}"
-
-
-def standard_error(values: Tensor) -> float:
-    """Return the standard error of the mean of figures (n,), NaN for a single one."""
-    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def evaluate(separation: Separation, truth: Tensor, labels: Labels | None = None) -> Evaluation:

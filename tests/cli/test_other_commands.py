@@ -13,6 +13,7 @@ import torch
 import basis
 from basis.core import checkpoint
 from basis.core.separator import Separation
+from basis.core.statistics import share_interval
 from basis.datasets.mnist import MNIST
 from basis.evaluation import digit_labels
 from basis.evaluation import evaluate as measure
@@ -136,9 +137,12 @@ def test_evaluate_measures_likeness_and_reading(evaluate, mnist):
     assert 0 < figures["digits_right_mean"] < 0.5  # two of a kind, on top of each other
     for name in ("ssim", "digits_right"):
         assert figures[f"{name}_mean"] == pytest.approx(np.mean(figures[name]))
-        assert figures[f"{name}_standard_error"] == pytest.approx(np.std(figures[name], ddof=1) / np.sqrt(40))
+    assert figures["ssim_standard_error"] == pytest.approx(np.std(figures["ssim"], ddof=1) / np.sqrt(40))
+    low, high = share_interval(figures["digits_right_mean"], 40)
+    assert figures["digits_right_interval"] == [low, high]
     shown = f"SSIM {figures['ssim_mean']:.3f} ± {figures['ssim_standard_error']:.3f}, digits right in "
-    assert f"{shown}{figures['digits_right_mean']:.1%} ± " in printed.out
+    shown += f"{figures['digits_right_mean']:.1%} of the mixtures (95 %: {low:.1%} to {high:.1%})"
+    assert shown in printed.out
     assert printed.err == []
 
 

@@ -29,9 +29,9 @@ from basis.cli import (
 )
 from basis.cli.options import Stopped, complain
 from basis.core.durable import SIGNALS
-from basis.core.errors import BasisError, DataWarning, UnlikelyMixtureWarning, UsageError
+from basis.core.errors import BasisError, DataWarning, UncertainWarning, UnlikelyMixtureWarning, UsageError
 
-OURS = (DataWarning, UnlikelyMixtureWarning)
+OURS = (DataWarning, UncertainWarning, UnlikelyMixtureWarning)
 INTERRUPTED = 130  # how typer ends after a KeyboardInterrupt
 
 app = typer.Typer(

@@ -150,7 +150,7 @@ def table(outcome: Outcome) -> str:
         name = f"{cell.row}, {cell.column}".rstrip(", ")
         head = f"  {name:{width}}  published {number(cell.published, cell.published_error, cell.unit):>12}"
         if cell.measured is not None:
-            figure = number(cell.measured, cell.error, cell.unit)
+            figure = number(cell.measured, cell.error, cell.unit, cell.n)
             lines.append(f"{head}  measured {figure:>13} {cell.unit} (n = {cell.n})")
             continue
         if cell.missing not in reasons:

@@ -75,6 +75,10 @@ class DataWarning(UserWarning):
     """A file was read, in a way that its owner should know; the command line prints it as one line."""
 
 
+class UncertainWarning(UserWarning):
+    """A figure is less sure than it looks; the command line prints why as one line."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not known, with the near matches."""
     known = sorted(known)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
 from basis.core.errors import BasisError
 from basis.core.registry import Registry
+from basis.core.statistics import standard_error
 from basis.reproduction.job import Job
 from basis.reproduction.setup import Setup
 from basis.reproduction.store import Progress, Store
@@ -28,7 +26,8 @@ class Cell:
         unit: of both figures, for instance "dB".
         published: the paper's figure, None where it has none.
         published_error: its deviation as printed.
-        measured, error: ours, and its standard error or deviation.
+        measured, error: ours, and its standard error or deviation; None of fewer than five, and of shares, whose
+            uncertainty follows from n.
         n: mixtures (or images) that it is of.
         missing: what is not at hand where nothing was measured.
         facts: how it was measured, JSON values.
@@ -182,12 +181,7 @@ def measured(setup: Setup, store: Store, row: Row, column: str, figure: str, uni
     values = store.figures(job, n, figure)
     if values is None:
         return Cell(row.name, column, unit, published, missing=f"no {figure} for such images")
-    mean, error = mean_and_error(values)
+    numbers = values.double()
+    mean, error = numbers.mean().item(), None if unit == "share" else standard_error(numbers.numpy())
     own = facts(setup, store, job, n)
     return Cell(row.name, column, unit, published, None, mean, error, len(values), "", own, values.tolist())
-
-
-def mean_and_error(values: Tensor) -> tuple[float, float | None]:
-    """Return the mean of figures (n,) and its standard error."""
-    error = values.double().std().item() / math.sqrt(len(values)) if len(values) > 1 else None
-    return values.double().mean().item(), error

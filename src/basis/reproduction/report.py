@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
+from basis.core.statistics import share_interval
 from basis.reproduction.drawing import DPI
 from basis.reproduction.experiment import NOT_THERE, Cell
 
@@ -135,24 +136,25 @@ def _cell(cell: Cell | None, both: bool) -> str:
         return f'{first}<td class="{second}">–</td>'
     if cell.measured is None:
         return f'{first}<td class="{second}none" title="{escape(cell.missing)}">{_why(cell)}</td>'
-    return f'{first}<td class="{second}"><b>{number(cell.measured, cell.error, cell.unit)}</b></td>'
+    return f'{first}<td class="{second}"><b>{number(cell.measured, cell.error, cell.unit, cell.n)}</b></td>'
 
 
 def _why(cell: Cell) -> str:
     return "–" if cell.missing == NOT_THERE else "not measured"
 
 
-def number(value: float | None, error: float | None, unit: str) -> str:
-    """Return a figure with its deviation as text, "–" for none; shares in per cent.
+def number(value: float | None, error: float | None, unit: str, n: int = 0) -> str:
+    """Return a figure with its deviation as text, "–" for none; shares of n in per cent, with a 95 % interval.
 
     Example:
-        >>> number(0.675, None, "share"), number(27.986, 0.314, "dB"), number(None, None, "dB")
-        ('68 %', '27.99 ± 0.31', '–')
+        >>> number(1.0, None, "share", 24), number(27.986, 0.314, "dB"), number(None, None, "dB")
+        ('100 % (86 to 100)', '27.99 ± 0.31', '–')
     """
     if value is None:
         return "–"
     if unit == "share":
-        return f"{100 * value:.0f} %" + ("" if error is None else f" ± {100 * error:.0f}")
+        low, high = (100 * end for end in share_interval(value, n)) if n else (0.0, 100.0)
+        return f"{100 * value:.0f} %" + (f" ({low:.0f} to {high:.0f})" if n else "")
     digits = 3 if abs(value) < 1 and value else 2
     return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
