@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from basis.api import separate
-from basis.core.checkpoint import locate, read_card
+from basis.core.checkpoint import folder_of, locate, read_card
 from basis.core.durable import write_atomically
 from basis.core.errors import UsageError
 from basis.core.plausibility import CALIBRATION, Calibration, surprise
@@ -116,7 +116,7 @@ def save_calibration(calibration: Calibration, prior: str | Path, facts: dict | 
     if sha256 is None:
         raise UsageError(f"{prior} is not a folder with a prior and its card", fix="make one with `basis import`")
     content = {**(facts or {}), "sha256": sha256, **calibration.facts()}
-    if (file := weights.with_name(CALIBRATION)).exists() and "quantiles" not in file.read_text():
+    if (file := folder_of(weights) / CALIBRATION).exists() and "quantiles" not in file.read_text():
         raise UsageError(f"{file} is there, and basis did not write it", fix="move it away")
     write_atomically(file, (json.dumps(content, indent=1) + "\n").encode())
     return file

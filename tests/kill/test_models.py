@@ -105,7 +105,7 @@ COMMANDS = {  # what is there before, the command, and what its rerun has beside
         ["--resume"],
     ),
 }
-FEW = {"train": 4, "import": 4, "fit": 4}  # points of the fast tests, spread evenly
+FEW = {"train": 3, "import": 3, "fit": 3}  # points of the fast tests, spread evenly
 
 
 @pytest.mark.parametrize("name", FEW)

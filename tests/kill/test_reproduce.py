@@ -31,7 +31,7 @@ def begin(folder):
 
 
 def test_some_points(reproducer, tmp_path):
-    assert sweep(reproducer, tmp_path / "work", begin, COMMAND, COMMAND, points=5) >= 20
+    assert sweep(reproducer, tmp_path / "work", begin, COMMAND, COMMAND, points=3) >= 20
 
 
 @pytest.mark.slow

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
-from basis.core.checkpoint import PRIOR, header_of, put, serialized
+from basis.core.checkpoint import PRIOR, header_of
 from basis.core.claim import claim
 from basis.core.format import FORMATS
 from basis.core.output import needed, replacing
+from basis.core.saving import put, serialized
 
 
 def convert(

@@ -16,12 +16,12 @@ from tqdm import tqdm
 from basis import mixtures as mix
 from basis.cli import options as cli
 from basis.cli.data import TaskOption
-from basis.core.checkpoint import put, serialized
 from basis.core.claim import cannot_write, claim
 from basis.core.dataset import open_dataset
 from basis.core.errors import UsageError
 from basis.core.learned import METHOD, Learned, Learning, header_of
 from basis.core.output import needed, replacing
+from basis.core.saving import put, serialized
 from basis.core.separator import SEPARATORS, choose
 from basis.files.write import versions
 

@@ -5,7 +5,6 @@ The two change together: see `basis.core.output.replacing`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import TypeVar
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import nn
 
 from basis.core.arrays import plain_torch
-from basis.core.claim import claim
 from basis.core.durable import sha256_of
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.format import FORMATS, Format
@@ -31,15 +29,14 @@ from basis.core.loading import (
     read_object,
     refuse_pointer,
 )  # fmt: skip
-from basis.core.mark import read_mark
-from basis.core.output import READY, current, needed, replacing
+from basis.core.output import READY, current
 from basis.core.plausibility import read_calibration
 from basis.core.prior import Prior
 from basis.core.registry import Registry
+from basis.core.saving import CARD, HEADER, WEIGHTS, save_content, serialized
 
 PRIORS = Registry("kind of prior", "basis.priors", Prior)
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-WEIGHTS, CARD, HEADER = "model.safetensors", "card.json", "basis"
 PRIOR = "prior"  # kind of folder, see `basis.core.output.Mark`
 M = TypeVar("M", bound=nn.Module)
 
@@ -88,38 +85,6 @@ def header_of(prior: Prior, arguments: dict) -> dict:
     return {"prior": PRIORS.name_of(type(prior)), "arguments": arguments}
 
 
-def serialized(module: nn.Module, header: dict, dtype: torch.dtype | None = None) -> bytes:
-    """Return the content of the weights file of a module of any kind; ``dtype`` as in `save_prior`."""
-    tensors = {k: v.contiguous().cpu() for k, v in module.state_dict().items()}
-    tensors |= {k: tensors[k].to(dtype) for k, weight in module.named_parameters() if dtype and weight.dim()}
-    return save(tensors, metadata={HEADER: json.dumps(header)})
-
-
-def save_content(
-    content: bytes, folder: str | Path, kind: str, card: dict | None = None, *, overwrite: bool = False
-) -> Path:
-    """Write weights with their card into a folder of a kind; see `save_prior` and `save_separator`."""
-    folder = Path(folder)
-    with claim(folder):
-        if read_mark(folder) is not None:
-            if not overwrite:
-                raise UsageError(
-                    f"{folder} holds a {kind} already",
-                    fix="pass overwrite=True to replace it, or choose another folder",
-                )
-            needed(folder, kind, {}, overwrite=True)
-        with replacing(folder, kind, {}) as new:
-            put(content, new, card)
-    return folder
-
-
-def put(content: bytes, new: Path, card: dict | None = None) -> None:
-    """Write weights and their card into the folder that `replacing` gives."""
-    (new / WEIGHTS).write_bytes(content)
-    card = {**(card or {}), "sha256": hashlib.sha256(content).hexdigest()}
-    (new / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-
-
 @plain_torch()
 def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | None = None) -> Prior:
     """Load a prior by bundled name, from a folder or `.safetensors` file, or from a foreign format.
@@ -150,7 +115,7 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
     path, config = open_weights(source, sha256)
     name, arguments = described(path, config, "prior")
     prior = load_module(path, lambda: PRIORS.get(name)(**arguments))
-    prior.calibration = read_calibration(path.parent, read_card(path).get("sha256"))
+    prior.calibration = read_calibration(folder_of(path), read_card(path).get("sha256"))
     return prior.to(device)
 
 
@@ -160,7 +125,10 @@ def load_module(path: Path, make: Callable[[], M]) -> M:
     Raises:
         DataError: the weights are not of such a module, which may ask for no more than the file holds, or not finite.
     """
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:  # another process has moved it to its place
+        tensors = load_file(still(path))
     module = build(path, make, [value.numel() for value in tensors.values()])
     expected = module.state_dict()
     if tensors.keys() != expected.keys():
@@ -177,20 +145,24 @@ def open_weights(source: str | Path, sha256: str | None = None) -> tuple[Path, d
 
     Args and errors are those of `load_prior`, for priors in our own format.
     """
-    try:
-        path = locate(source)
-        expected = sha256 or read_card(path).get("sha256")
-        actual = sha256_of(path) if expected else None
-        replaced = actual != expected and not sha256 and read_card(locate(source)).get("sha256") != expected
-    except FileNotFoundError:
-        replaced = True
-    if replaced:  # by another process, between two of these lines
-        return open_weights(source, sha256)
-    if expected and actual and actual != expected:
-        raise DataError(
-            f"{path} has sha256 {actual[:16]}…, expected {str(expected)[:16]}…",
-            fix="fetch or train the file anew: it was damaged or changed since its card was written",
-        )
+    while True:
+        try:
+            path = locate(source)
+            expected = sha256 or read_card(path).get("sha256")
+            if expected and (actual := sha256_of(path)) != expected:
+                if not sha256 and read_card(locate(source)).get("sha256") != expected:
+                    continue  # another process has replaced it between two of these lines
+                raise DataError(
+                    f"{path} has sha256 {actual[:16]}…, expected {str(expected)[:16]}…",
+                    fix="fetch or train the file anew: it was damaged or changed since its card was written",
+                )
+            return path, _header(path)
+        except FileNotFoundError:  # another process has moved it to its place
+            continue
+
+
+def _header(path: Path) -> dict:
+    """Return what the header of a weights file says."""
     refuse_pointer(path)
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -205,7 +177,7 @@ def open_weights(source: str | Path, sha256: str | None = None) -> tuple[Path, d
             fix="write it with basis.save_prior, which stores the class and its arguments",
         )
     try:
-        return path, dict(json.loads(header))
+        return dict(json.loads(header))
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} does not describe a prior ({brief(error)})", fix="write it with basis.save_prior"
@@ -258,8 +230,17 @@ def pretrained() -> list[str]:
 
 def read_card(weights: Path) -> dict:
     """Return the card beside the weights of a prior folder, empty where there is none."""
-    folder = weights.parent
-    card = current(folder.parent if folder.name == READY else folder, CARD)
+    card = current(folder_of(weights), CARD)
     if weights.name != WEIGHTS or not card.is_file():
         return {}
     return read_object(card, fix="delete it, or write the prior anew")
+
+
+def folder_of(weights: Path) -> Path:
+    """Return the folder of a weights file, in which it may still be staged: see `basis.core.output`."""
+    return weights.parent.parent if weights.parent.name == READY else weights.parent
+
+
+def still(weights: Path) -> Path:
+    """Return where a weights file is now: one that was staged may have been moved to its place."""
+    return weights if weights.is_file() else folder_of(weights) / weights.name

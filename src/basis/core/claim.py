@@ -32,7 +32,7 @@ def claim(place: str | Path, *, file: bool = False, wait: float = 0) -> Iterator
     Args:
         place: the output folder, or one output file.
         file: whether it is a file.
-        wait: seconds to wait for another process to end.
+        wait: seconds to wait for another process to end, -1 for as long as it takes.
 
     Raises:
         UsageError: another process is writing there (says which), or the folder cannot be written.

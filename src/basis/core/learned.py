@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
-from basis.core.checkpoint import described, load_module, open_weights, save_content, serialized
+from basis.core.checkpoint import described, load_module, open_weights
 from basis.core.errors import DataError, UsageError
 from basis.core.noise import Noise
+from basis.core.saving import save_content, serialized
 from basis.core.separator import SEPARATORS, Problem, Separator, Stream, choose
 from basis.core.settings import Count, Whole
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from basis.core.claim import claim
 from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError
 from basis.signals.image import BACKGROUND, open_picture, resized, to_bytes, warn
@@ -94,23 +96,38 @@ def cached(name: str, facts: object, items: Sequence, convert: Callable, shape: 
     entry = hashlib.sha256(json.dumps([READER, facts, items]).encode()).hexdigest()[:16]
     own = Path(pooch.os_cache("basis")) / name / entry
     per = max(PART // math.prod(shape), 1)
-    parts = []
-    for start in range(0, len(items), per):
-        path = own / f"{start // per:05d}.npy"
-        if not path.exists():
-            content = BytesIO()
-            np.save(content, np.stack([convert(item) for item in items[start : start + per]]))
-            _write(path, content.getvalue())
-        parts.append(torch.from_numpy(np.load(path, allow_pickle=False)))
-    return torch.cat(parts) if len(parts) != 1 else parts[0]
+    parts = {own / f"{start // per:05d}.npy": items[start : start + per] for start in range(0, len(items), per)}
+    if not all(path.exists() for path in parts):
+        with _converting(own):
+            for path, some in parts.items():
+                if not path.exists():
+                    content = BytesIO()
+                    np.save(content, np.stack([convert(item) for item in some]))
+                    _write(path, content.getvalue())
+    found = [torch.from_numpy(np.load(path, allow_pickle=False)) for path in parts]
+    return torch.cat(found) if len(found) != 1 else found[0]
+
+
+@contextmanager
+def _converting(own: Path) -> Iterator[None]:
+    """Claim an entry of the cache: of several processes one converts, and removes what a killed one left."""
+    try:
+        own.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(own, error) from error
+    with claim(own, wait=-1):
+        yield
 
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
-        raise DataError(
-            f"cannot write converted pictures to {path.parent} ({error.strerror})",
-            fix="make room there, or set XDG_CACHE_HOME to another folder",
-        ) from error
+        raise _cannot_write(path.parent, error) from error
+
+
+def _cannot_write(own: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot write converted pictures to {own} ({error.strerror})",
+        fix="make room there, or set XDG_CACHE_HOME to another folder",
+    )

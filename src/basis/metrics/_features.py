@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from basis.core.checkpoint import HEADER, PRETRAINED, WEIGHTS, load_module, put
+from basis.core.checkpoint import HEADER, PRETRAINED, WEIGHTS, load_module
 from basis.core.claim import claim
 from basis.core.durable import sha256_of
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.loading import untouched
 from basis.core.metric import UNIT, DataRange, SetMetric, Values, scaled
 from basis.core.output import replacing
+from basis.core.saving import put
 from basis.networks.digit_classifier import DigitClassifier
 from basis.networks.picture_classifier import PictureClassifier
 

@@ -10,7 +10,7 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-from basis.core.checkpoint import described, open_weights
+from basis.core.checkpoint import described, open_weights, still
 from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.loading import build
 from basis.core.noise import Noise
@@ -194,7 +194,8 @@ class Glow(DensityPrior):
     def _read(self, index: int) -> None:
         """Read a level's weights from the file into the one network in memory."""
         prefix = f"networks.{index}."
-        with safetensors.safe_open(self.file, "pt") as file:
+        assert self.file is not None
+        with safetensors.safe_open(still(self.file), "pt") as file:
             own = {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
         self.networks[0].load_state_dict(own)
         self.active = index

@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from basis.core.checkpoint import PRIOR, PRIORS, header_of, load_prior, locate, open_weights, put, read_card, serialized
+from basis.core.checkpoint import PRIOR, PRIORS, header_of, load_prior, locate, open_weights, read_card
 from basis.core.claim import claim
 from basis.core.durable import sha256_of
 from basis.core.errors import UsageError
 from basis.core.loading import untouched
 from basis.core.output import needed, replacing
 from basis.core.prior import Prior
+from basis.core.saving import put, serialized
 
 
 def combine(

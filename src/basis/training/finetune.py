@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from basis.core.checkpoint import PRIORS, header_of, load_prior, locate, put, read_card, serialized
+from basis.core.checkpoint import PRIORS, header_of, load_prior, locate, read_card
 from basis.core.claim import claim
 from basis.core.errors import UsageError
 from basis.core.loading import untouched
 from basis.core.output import needed, replacing
+from basis.core.saving import put, serialized
 from basis.core.schedule import geometric
 from basis.recipes import recipe as bundled_recipe
 from basis.training.folder import FINETUNING, TRAINING, marked, request_of

@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from basis.core.checkpoint import foreign, locate, put, read_card
+from basis.core.checkpoint import foreign, locate, read_card
 from basis.core.claim import claim
 from basis.core.errors import DataError, UsageError
 from basis.core.mark import read_mark
 from basis.core.output import decide, needed, replacing, unmark
+from basis.core.saving import put
 from basis.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"

@@ -17,11 +17,12 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn import functional
 
-from basis.core.checkpoint import PRIORS, header_of, load_prior, serialized
+from basis.core.checkpoint import PRIORS, header_of, load_prior
 from basis.core.dataset import Dataset
 from basis.core.errors import DivergenceError, UsageError
 from basis.core.loading import untouched
 from basis.core.prior import DensityPrior, Prior
+from basis.core.saving import serialized
 from basis.core.schedule import geometric, overlapping
 from basis.networks.magnitude import hold_weights, plain_parameters, renew_weights
 from basis.recipes import recipe as bundled_recipe
