@@ -97,7 +97,11 @@ def write_nothing(folder):
 COMMANDS = {  # what is there before, the command, and what its rerun has besides
     "train": (write_recipe, ["train", "tiny.toml", "--out", "out"], []),
     "finetune": (write_glow, ["finetune", "tiny.toml", "--out", "out"], []),
-    "import": (write_ncsn, ["import", "ncsn", "checkpoint.pth", "out", "--set", "size=8"], ["--resume"]),
+    "import": (
+        write_ncsn,
+        ["import", "ncsn", "checkpoint.pth", "out", "--set", "size=8", "--set", "sigmas=[1.0, 0.1]"],
+        ["--resume"],
+    ),
     "combine": (write_halves, ["combine", "high", "low", "--borders", "0.3", "--out", "out"], ["--resume"]),
     "fit": (
         write_nothing,

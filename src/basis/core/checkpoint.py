@@ -145,20 +145,21 @@ def open_weights(source: str | Path, sha256: str | None = None) -> tuple[Path, d
 
     Args and errors are those of `load_prior`, for priors in our own format.
     """
+    seen = None
     while True:
         try:
             path = locate(source)
             expected = sha256 or read_card(path).get("sha256")
-            if expected and (actual := sha256_of(path)) != expected:
-                if not sha256 and read_card(locate(source)).get("sha256") != expected:
-                    continue  # another process has replaced it between two of these lines
-                raise DataError(
-                    f"{path} has sha256 {actual[:16]}…, expected {str(expected)[:16]}…",
-                    fix="fetch or train the file anew: it was damaged or changed since its card was written",
-                )
-            return path, _header(path)
+            actual = sha256_of(path) if expected else None
+            if actual == expected:
+                return path, _header(path)
         except FileNotFoundError:  # another process has moved it to its place
             continue
+        if seen == (seen := (path, expected, actual)):  # at the first time another process may just have replaced it
+            raise DataError(
+                f"{path} has sha256 {str(actual)[:16]}…, expected {str(expected)[:16]}…",
+                fix="fetch or train the file anew: it was damaged or changed since its card was written",
+            )
 
 
 def _header(path: Path) -> dict:
