@@ -22,7 +22,9 @@ def convert(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="What the checkpoint does not say, NAME=VALUE.")
     ] = None,
-    sigma: Annotated[float | None, typer.Option("--sigma", help="Noise level of a single checkpoint of Glow.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option("--sigma", help="Noise level of one checkpoint of Glow; 0: of the data.")
+    ] = None,
     overwrite: cli.OverwriteOption = False,
     resume: cli.ResumeOption = False,
 ) -> None:

@@ -77,7 +77,10 @@ class Diffusers(Format):
         unet = _unet(folder)
         plan = self.scheduler or _scheduler(folder)
         model, weights = load_unet(unet, self.variant)
-        prior = Diffusion(model, plan, self.label)
+        try:
+            prior = Diffusion(model, plan, self.label)
+        except UsageError as error:
+            raise UsageError(f"{source}: {error}") from error
         return Foreign(prior, prior.arguments, {"format": "diffusers", "weights": weights, **origin})
 
 
