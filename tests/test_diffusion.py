@@ -192,7 +192,7 @@ def test_round_trip(unet, tmp_path):
     arrays = diffusers.DDIMScheduler(trained_betas=np.geomspace(1e-4, 0.5, 40), prediction_type="v_prediction")
     for scheduler in (schedule("cosine", "sample"), arrays):
         prior = Diffusion(unet, scheduler)
-        again = basis.load_prior(basis.save_prior(prior, prior.arguments, tmp_path))
+        again = basis.load_prior(basis.save_prior(prior, prior.arguments, tmp_path, overwrite=True))
         assert type(again) is Diffusion
         assert (again.shape, again.support, again.levels) == ((1, 8, 8), (0.0, 1.0), None)
         assert again.arguments == prior.arguments

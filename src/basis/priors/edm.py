@@ -76,7 +76,9 @@ class EDM(Prior):
         if patch > max(self.shape):
             raise UsageError(f"patch = {patch} is larger than images of shape {self.shape}", fix="often it is 2")
         if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):
-            raise UsageError(f"expected falling positive noise levels as borders, got {[*borders]}")
+            raise UsageError(
+                f"expected falling positive noise levels as borders, got {[*borders]}", fix="for instance [0.3]"
+            )
         if any(len(weights) != self.shape[0] for weights in known):
             raise UsageError(
                 f"expected lists of {self.shape[0]} weights as known, got {[*known]}", fix="give one for each channel"
@@ -100,7 +102,7 @@ class EDM(Prior):
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if not isinstance(sigma, Tensor) and not sigma > 0:
-            raise UsageError(f"expected a noise level sigma > 0, got {sigma}")
+            raise UsageError(f"expected a noise level sigma > 0, got {sigma}", fix="choose a positive one")
         s, y = per_example(sigma, x), x - self.mean
         return self._score(s, y, self._network(*self._seen(s, y)))
 

@@ -51,7 +51,10 @@ class GaussianMixture(DensityPrior):
         if not all(
             tensor.dim() and len(tensor) and torch.isfinite(tensor).all() for tensor in (weights, means, covariances)
         ):
-            raise UsageError("expected weights, means and covariances of finite numbers, at least one of each")
+            raise UsageError(
+                "expected weights, means and covariances of finite numbers, at least one of each",
+                fix="replace the others",
+            )
         count, size = len(means), means[0].numel()
         if weights.shape != (count,) or covariances.shape != (count, size, size) or not (weights > 0).all():
             raise UsageError(
@@ -60,7 +63,9 @@ class GaussianMixture(DensityPrior):
             )
         variances, bases = torch.linalg.eigh(covariances.double())
         if variances.min() < -1e-6 * variances.abs().max() or not torch.allclose(covariances, covariances.mT):
-            raise UsageError("expected symmetric positive semi-definite covariances")
+            raise UsageError(
+                "expected symmetric positive semi-definite covariances", fix="check them with torch.linalg.eigvalsh"
+            )
         super().__init__(means.shape[1:])
         self.register_buffer("log_weights", (weights / weights.sum()).log())
         self.register_buffer("means", means.flatten(1))

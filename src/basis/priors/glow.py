@@ -222,7 +222,8 @@ class Glow(DensityPrior):
         if len(shape) != 3 or not all(isinstance(size, int) and size >= 1 for size in sizes) or scales > MOST:
             raise UsageError(
                 f"expected a shape (C, H, W) and whole scales, depth and width of at least 1, got {[*shape]} and "
-                f"{scales}, {depth}, {width}"
+                f"{scales}, {depth}, {width}",
+                fix=f"choose at most {MOST} scales, often 3 or 4",
             )
         if shape[1] % 2**scales or shape[2] % 2**scales:
             raise UsageError(
@@ -233,7 +234,8 @@ class Glow(DensityPrior):
         if not falling or levels == [] or not (std is None or std > 0) or not sigma_max > 0:
             raise UsageError(
                 f"expected decreasing noise levels, none below 0, std > 0 and sigma_max > 0, got levels {levels}, "
-                f"std {std}, sigma_max {sigma_max}"
+                f"std {std}, sigma_max {sigma_max}",
+                fix="for instance levels [1.0, 0.1, 0], std 0.3 and sigma_max 1",
             )
 
 
