@@ -48,9 +48,9 @@ def little_memory():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1024 * MEMORY
 
 
-def flipped(content, rng, most=3):
+def flipped(whole, rng, most=3):
     """The bytes with a few of them changed, cut out or put in."""
-    content = bytearray(content)
+    content = bytearray(whole)
     for _ in range(rng.integers(1, most + 1)):
         place = int(rng.integers(len(content)))
         action = rng.integers(4)
@@ -64,7 +64,7 @@ def flipped(content, rng, most=3):
             content[place:place] = rng.bytes(int(rng.integers(1, 9)))
         if not content:
             break
-    return bytes(content)
+    return bytes(content) if content != whole else flipped(whole, rng, most)
 
 
 def changed(value, rng):

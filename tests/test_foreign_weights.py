@@ -273,6 +273,7 @@ CARDS = {
     "empty": "",
     "large": '{"a": "' + "x" * 2**24 + '"}',
     "hash of another kind": '{"sha256": [1]}',
+    "hash that is no number": '{"sha256": NaN}',
 }
 
 

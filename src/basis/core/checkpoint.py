@@ -234,7 +234,10 @@ def read_card(weights: Path) -> dict:
     card = current(folder_of(weights), CARD)
     if weights.name != WEIGHTS or not card.is_file():
         return {}
-    return read_object(card, fix="delete it, or write the prior anew")
+    found = read_object(card, fix="delete it, or write the prior anew")
+    if not isinstance(found.get("sha256"), str | None):
+        raise DataError(f"{card} has no text as sha256", fix="delete it, or write the prior anew")
+    return found
 
 
 def folder_of(weights: Path) -> Path:

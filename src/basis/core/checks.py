@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 
-from basis.core.errors import UsageError
+from basis.core.errors import UsageError, shown
 
 LARGEST = 2**31  # values of one example
 
@@ -29,7 +29,7 @@ def shape_of(shape: Sequence[int]) -> tuple[int, ...]:
     sides = list(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else []
     if not sides or not all(isinstance(side, Integral) and side >= 1 for side in sides):
         raise UsageError(
-            f"expected the shape of an example, whole numbers of at least 1, got {shape}",
+            f"expected the shape of an example, whole numbers of at least 1, got {shown(shape)}",
             fix="for instance (1, 28, 28)",
         )
     if math.prod(sides) > LARGEST:
@@ -45,7 +45,7 @@ def support_of(support: Sequence[float]) -> tuple[float, float]:
     ends = list(support) if isinstance(support, Sequence) and not isinstance(support, str) else []
     if len(ends) != 2 or not all(isinstance(end, Real) and math.isfinite(end) for end in ends) or not ends[0] < ends[1]:
         raise UsageError(
-            f"expected the smallest and largest value of the data as support, got {support}",
+            f"expected the smallest and largest value of the data as support, got {shown(support)}",
             fix="for instance (0.0, 1.0), or None where there is no limit",
         )
     return ends[0], ends[1]
@@ -55,7 +55,8 @@ def levels_of(levels: Sequence[float]) -> tuple[float, ...]:
     """Return noise levels; raises `UsageError` where they are not positive, finite and decreasing."""
     if not falling(levels):
         raise UsageError(
-            f"expected noise levels that are positive and decrease, got {[*levels][:8]}", fix="for instance [1.0, 0.1]"
+            f"expected noise levels that are positive and decrease, got {shown([*levels])}",
+            fix="for instance [1.0, 0.1]",
         )
     return tuple(levels)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 60  # characters of a value in a message
+
 
 class BasisError(Exception):
     """Base of every error that this library raises on purpose.
@@ -77,6 +79,17 @@ class DataWarning(UserWarning):
 
 class UncertainWarning(UserWarning):
     """A figure is less sure than it looks; the command line prints why as one line."""
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: no more than 60 characters of it.
+
+    Example:
+        >>> shown([1, 2]), len(shown([1] * 1000))
+        ('[1, 2]', 61)
+    """
+    text = " ".join(str(value).split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from basis.core.errors import BasisError, UsageError
+from basis.core.errors import BasisError, UsageError, shown
 from basis.core.loading import brief, untouched
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -51,16 +51,17 @@ def unet_settings(config: Mapping) -> dict:
     settings = dict(config)
     name = settings.pop("_class_name", "UNet2DModel")
     if name != "UNet2DModel":
-        raise UsageError(f"expected a UNet2DModel, got a {name}", fix=PIXELS)
+        raise UsageError(f"expected a UNet2DModel, got a {shown(name)}", fix=PIXELS)
     if (kind := settings.get("time_embedding_type", "positional")) != "positional":
         raise UsageError(
-            f"the UNet's time_embedding_type is '{kind}', which does not take the fractional times of a "
+            f"the UNet's time_embedding_type is '{shown(kind)}', which does not take the fractional times of a "
             "variance-preserving process",
             fix="choose a model with 'positional', the default",
         )
     if kind := settings.get("class_embed_type"):
         raise UsageError(
-            f"the UNet's class_embed_type is '{kind}'", fix="choose a model without labels, or with num_class_embeds"
+            f"the UNet's class_embed_type is '{shown(kind)}'",
+            fix="choose a model without labels, or with num_class_embeds",
         )
     return settings
 
@@ -79,8 +80,8 @@ def image_shape(settings: dict) -> tuple[int, int, int]:
     others = [layers] if classes is None else [layers, classes]
     if len(sides) != 2 or any(type(number) is not int or number < 1 for number in numbers + others):
         raise UsageError(
-            f"the UNet's config has sample_size {size}, in_channels {channels}, out_channels {numbers[-1]}, "
-            f"layers_per_block {layers} and num_class_embeds {classes}",
+            f"the UNet's config has sample_size {shown(size)}, in_channels {shown(channels)}, "
+            f"out_channels {shown(numbers[-1])}, layers_per_block {shown(layers)} and num_class_embeds {shown(classes)}",
             fix="set them to whole numbers of at least 1",
         )
     if numbers[-1] not in (channels, 2 * channels):
@@ -106,10 +107,10 @@ def multiple_of(settings: dict) -> int:
 
 def check_label(label: int | None, classes: int | None) -> None:
     if classes is None and label is not None:
-        raise UsageError(f"the model is unconditional, got label {label}", fix="leave the label out")
+        raise UsageError(f"the model is unconditional, got label {shown(label)}", fix="leave the label out")
     if classes is not None and (type(label) is not int or not 0 <= label < classes):
         raise UsageError(
-            f"the model is conditional on one of {classes} classes, got label {label}",
+            f"the model is conditional on one of {classes} classes, got label {shown(label)}",
             fix=f"choose a label from 0 to {classes - 1}: Diffusion(unet, scheduler, label=0), or "
             "`basis import diffusers FOLDER DEST --set label=0`",
         )
@@ -138,15 +139,15 @@ def build_scheduler(scheduler: Mapping | object) -> Any:
     if isinstance(scheduler, package.SchedulerMixin):
         return scheduler
     if not isinstance(scheduler, Mapping):
-        raise UsageError(f"expected a scheduler or its config, got {scheduler!r}", fix=f"choose {SUPPORTED}")
+        raise UsageError(f"expected a scheduler or its config, got {shown(repr(scheduler))}", fix=f"choose {SUPPORTED}")
     name, times = scheduler.get("_class_name", "DDPMScheduler"), scheduler.get("num_train_timesteps", 1000)
     cls: Any = getattr(package, name, None) if isinstance(name, str) else None
     known = isinstance(cls, type) and issubclass(cls, package.SchedulerMixin)
     if not known:
-        raise UsageError(f"diffusers {package.__version__} has no scheduler {name}", fix=f"choose {SUPPORTED}")
+        raise UsageError(f"diffusers {package.__version__} has no scheduler {shown(name)}", fix=f"choose {SUPPORTED}")
     if type(times) is not int or not 1 <= times <= LONGEST:
         raise UsageError(
-            f"the scheduler's num_train_timesteps is {times}, expected a whole number up to {LONGEST:,}",
+            f"the scheduler's num_train_timesteps is {shown(times)}, expected a whole number up to {LONGEST:,}",
             fix="set it to the number of times that the model was trained at, often 1000",
         )
     try:
@@ -161,7 +162,8 @@ def prediction_of(scheduler: Any) -> str:
     kind = scheduler.config.get("prediction_type", "epsilon")
     if kind not in PREDICTIONS:
         raise UsageError(
-            f"the scheduler's prediction_type is '{kind}'", fix=f"choose a model with one of {', '.join(PREDICTIONS)}"
+            f"the scheduler's prediction_type is '{shown(kind)}'",
+            fix=f"choose a model with one of {', '.join(PREDICTIONS)}",
         )
     return kind
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from basis.core.checks import image_of
-from basis.core.errors import UsageError
+from basis.core.errors import UsageError, shown
 from basis.core.prior import Prior, per_example
 from basis.core.settings import Count, Finite, Positive, Whole
 from basis.networks.by_level import ByLevel
@@ -77,20 +77,22 @@ class EDM(Prior):
             raise UsageError(f"patch = {patch} is larger than images of shape {self.shape}", fix="often it is 2")
         if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):
             raise UsageError(
-                f"expected falling positive noise levels as borders, got {[*borders]}", fix="for instance [0.3]"
+                f"expected falling positive noise levels as borders, got {shown([*borders])}", fix="for instance [0.3]"
             )
         if any(len(weights) != self.shape[0] for weights in known):
             raise UsageError(
-                f"expected lists of {self.shape[0]} weights as known, got {[*known]}", fix="give one for each channel"
+                f"expected lists of {self.shape[0]} weights as known, got {shown([*known])}",
+                fix="give one for each channel",
             )
         if borders and classes:
             raise UsageError(f"classes = {classes} wants one network, got borders {[*borders]}", fix="leave out one")
         if reads and not (known and patch == 2 and len(reads) == len(widths)):
             raise UsageError(
-                f"reads = {[*reads]} wants known, patch = 2 and a number for each of {len(widths)} widths",
+                f"reads = {shown([*reads])} wants known, patch = 2 and a number for each of {len(widths)} widths",
                 fix="see the bundled recipe cifar10-colour-read",
             )
-        self.mean, self.std, self.colours, self.classes = mean, std, colours, classes
+        self.mean, self.std, self.classes = float(mean), float(std), classes
+        self.colours = None if colours is None else float(colours)
         self.sums = torch.tensor(known, dtype=torch.float32)
         networks = [
             UNet(self.shape, widths, blocks, attention, patch, len(known), classes, reads)

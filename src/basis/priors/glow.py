@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from basis.core.checkpoint import described, open_weights, still
-from basis.core.errors import DataError, DivergenceError, UsageError
+from basis.core.errors import DataError, DivergenceError, UsageError, shown
 from basis.core.loading import build
 from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, per_example
@@ -221,8 +221,8 @@ class Glow(DensityPrior):
         sizes = (*shape, scales, depth, width)
         if len(shape) != 3 or not all(isinstance(size, int) and size >= 1 for size in sizes) or scales > MOST:
             raise UsageError(
-                f"expected a shape (C, H, W) and whole scales, depth and width of at least 1, got {[*shape]} and "
-                f"{scales}, {depth}, {width}",
+                f"expected a shape (C, H, W) and whole scales, depth and width of at least 1, got {shown([*shape])} "
+                f"and {scales}, {depth}, {width}",
                 fix=f"choose at most {MOST} scales, often 3 or 4",
             )
         if shape[1] % 2**scales or shape[2] % 2**scales:
@@ -233,8 +233,8 @@ class Glow(DensityPrior):
         falling = levels is None or all(a > b for a, b in zip([math.inf, *levels], [*levels, -1e-9], strict=True))
         if not falling or levels == [] or not (std is None or std > 0) or not sigma_max > 0:
             raise UsageError(
-                f"expected decreasing noise levels, none below 0, std > 0 and sigma_max > 0, got levels {levels}, "
-                f"std {std}, sigma_max {sigma_max}",
+                "expected decreasing noise levels, none below 0, std > 0 and sigma_max > 0, got levels "
+                f"{shown(levels)}, std {std}, sigma_max {sigma_max}",
                 fix="for instance levels [1.0, 0.1, 0], std 0.3 and sigma_max 1",
             )
 
