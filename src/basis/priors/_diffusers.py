@@ -81,7 +81,8 @@ def image_shape(settings: dict) -> tuple[int, int, int]:
     if len(sides) != 2 or any(type(number) is not int or number < 1 for number in numbers + others):
         raise UsageError(
             f"the UNet's config has sample_size {shown(size)}, in_channels {shown(channels)}, "
-            f"out_channels {shown(numbers[-1])}, layers_per_block {shown(layers)} and num_class_embeds {shown(classes)}",
+            f"out_channels {shown(numbers[-1])}, layers_per_block {shown(layers)} and "
+            f"num_class_embeds {shown(classes)}",
             fix="set them to whole numbers of at least 1",
         )
     if numbers[-1] not in (channels, 2 * channels):
