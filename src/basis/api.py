@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Generator, Sequence
 
@@ -14,6 +15,7 @@ from basis.core.arrays import as_tensor, plain_torch
 from basis.core.assessment import assess as assessed
 from basis.core.counted import counted
 from basis.core.errors import DataError, UnlikelyMixtureWarning, UsageError
+from basis.core.limits import check_request
 from basis.core.loading import unwrapped
 from basis.core.mixing import Mixing, range_of
 from basis.core.modes import interchangeable
@@ -144,6 +146,7 @@ def stream(
             raise UsageError(
                 f"{name} must be a whole number of at least {least}, got {value}", fix=f"pass {name}={least}"
             )
+    check_request(f"samples={samples}", 4 * count * samples * math.prod(problem.prior.shape), fix="ask for fewer")
     return Run(_batches(separator, problem, seed, samples, index, batch_size, assess))
 
 

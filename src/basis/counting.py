@@ -16,6 +16,7 @@ from basis.core.arrays import as_tensor, plain_torch
 from basis.core.assessment import assess
 from basis.core.errors import UsageError
 from basis.core.flow import flow_log_prob
+from basis.core.limits import check_request
 from basis.core.prior import DensityPrior, Prior
 from basis.core.separator import Separation, Separator
 from basis.core.settings import Count, Positive, takes
@@ -110,6 +111,7 @@ def count_sources(
     if not (takes(Count, most) and takes(Positive, sigma)):
         raise UsageError(f"expected most >= 1 and sigma > 0, got {most} and {sigma}", fix="for instance most=4")
     mixture = as_tensor(mixture)
+    check_request(f"most={most}", 4 * most**2 * mixture.numel(), fix="try fewer sources")
     mixture = mixture[None] if mixture.dim() == len(prior.shape) else mixture
     size, found, evidence = math.prod(prior.shape), [], []
     for count in range(1, most + 1):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from basis.core.arrays import plain_torch
 from basis.core.errors import UsageError
+from basis.core.limits import check_request
 from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
 from basis.core.sampler import Sampler
@@ -52,6 +55,7 @@ def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None =
             f"expected whole n >= 1, batch_size >= 1 and seed >= 0, got {n}, {batch_size} and {seed}",
             fix="give numbers",
         )
+    check_request(f"n={n}", 4 * n * math.prod(prior.shape), fix="draw fewer samples")
     low, high = prior.support or (0.0, 1.0)
     if sampler is None and prior.levels is None:
         sampler = Heun(karras(HIGHEST * (high - low), LOWEST * (high - low), STEPS, RHO), churn=CHURN)

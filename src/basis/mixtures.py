@@ -18,12 +18,13 @@ from basis.core.arrays import as_tensor
 from basis.core.claim import whole
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError, UsageError, unknown
-from basis.core.limits import check_archive
+from basis.core.limits import check_archive, check_request
 from basis.core.output import replacing
-from basis.core.settings import NonNegative, takes
+from basis.core.settings import Count, NonNegative, Whole, takes
 from basis.mixings.weighted_sum import WeightedSum
 
 TASKS = ("agnostic", "split")
+CROWDED = 10  # squared number of sources by the number of images, up to which few draws have an image twice
 INFO, KIND = "mixtures.json", "set of mixtures"
 EACH = ("labels", "index")  # what `Mixtures.info` holds of each mixture
 
@@ -75,9 +76,9 @@ def draw_mixtures(
         index: numbers of the mixtures to draw, in place of the first n.
         noise: standard deviation of Gaussian noise that is added to the mixtures.
     """
-    if sources < 2 or n < 1 or seed < 0:
+    if not (takes(Count, sources) and sources > 1 and takes(Count, n) and takes(Whole, seed)):
         raise UsageError(
-            f"expected at least 2 sources, n >= 1 and seed >= 0, got {sources}, {n} and {seed}",
+            f"expected at least 2 sources, n >= 1 and seed >= 0, whole numbers, got {sources}, {n} and {seed}",
             fix="for instance --sources 2 --n 100 --seed 0",
         )
     mixing = WeightedSum([1.0] * sources if weights is None else weights)
@@ -85,9 +86,11 @@ def draw_mixtures(
         raise UsageError(f"expected {sources} weights, got {mixing.sources}", fix="give one weight a source")
     images, labels = data.images(split)
     kinds = pools(data, labels, task)
-    drawn = [kinds[k % len(kinds)] for k in range(sources)]
-    if any(len(pool) < sum(other is pool for other in drawn) for pool in drawn):
+    most = -(-sources // len(kinds))  # from one pool
+    if any(len(pool) < most or CROWDED * len(pool) < most**2 for pool in kinds):
         raise DataError(f"the {split} split has too few images for mixtures of {sources}", fix="mix fewer sources")
+    drawn = [kinds[k % len(kinds)] for k in range(sources)]
+    check_request(f"n={n}", 4 * n * (sources + 1) * images[0].numel(), fix="draw fewer mixtures")
     numbers = range(n) if index is None else index
     images_of = np.array([_pick(np.random.default_rng((seed, i)), drawn) for i in numbers])
     x = images[images_of].float() / 255

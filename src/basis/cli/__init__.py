@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -29,7 +29,14 @@ from basis.cli import (
 )
 from basis.cli.options import Stopped, complain
 from basis.core.durable import SIGNALS
-from basis.core.errors import BasisError, DataWarning, UncertainWarning, UnlikelyMixtureWarning, UsageError
+from basis.core.errors import (
+    BasisError,
+    DataError,
+    DataWarning,
+    UncertainWarning,
+    UnlikelyMixtureWarning,
+    UsageError,
+)
 
 OURS = (DataWarning, UncertainWarning, UnlikelyMixtureWarning)
 INTERRUPTED = 130  # how typer ends after a KeyboardInterrupt
@@ -69,21 +76,42 @@ def main() -> None:
     with _signals() as caught, warnings.catch_warnings():
         _say_warnings()
         try:
-            app()
+            if "" in sys.argv[1:]:
+                raise UsageError("an argument is empty", fix="leave it out, or look at where its value comes from")
+            code = app(standalone_mode=False) or 0
         except UsageError as error:
             complain(error)
             sys.exit(2)
-        except (BasisError, OSError) as error:
+        except BasisError as error:
             complain(error)
+            sys.exit(1)
+        except OSError as error:
+            complain(DataError(str(error), fix="look at the path, its rights and the room on the disk"))
             sys.exit(1)
         except Stopped as stop:
             complain(stop)
             sys.exit(128 + (caught or [signal.SIGINT])[0])
-        except SystemExit as end:
-            if end.code != INTERRUPTED:
-                raise
+        except Exception as error:
+            _refuse(error)
+        if code == INTERRUPTED:
             complain("stopped; what was finished before is whole")
-            sys.exit(128 + (caught or [signal.SIGINT])[0])
+            code = 128 + (caught or [signal.SIGINT])[0]
+        sys.exit(code)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """Say in one line what the parser did not understand, and exit with 2; raise any other error again."""
+    if not hasattr(error, "format_message"):  # the parser's have; their class changes with typer
+        raise error
+    if len(sys.argv) < 2:
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(2)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "basis"
+    values = [repr(found["input"]) for found in getattr(error.__cause__, "errors", list)()]
+    said = ", got ".join([error.format_message().strip().rstrip("."), *values])
+    complain(UsageError(said, fix=f"see `{command} --help`"))
+    sys.exit(2)
 
 
 def _say_warnings() -> None:

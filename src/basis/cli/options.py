@@ -36,7 +36,7 @@ StepsOption = Annotated[int | None, typer.Option("--steps", help="Steps at each 
 LevelsOption = Annotated[int | None, typer.Option("--levels", help="Number of noise levels.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Another setting of the method, NAME=VALUE.")]
 SamplesOption = Annotated[int, typer.Option("--samples", help="Posterior samples of each mixture.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Fixes the result.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Fixes the result.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="Compute the network in no (float32), tf32 (on GPUs), bf16, fp16.")
@@ -62,6 +62,7 @@ ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Keep results of the same settings that are there; do what is missing.")
 ]
 
+MOST = 1_000  # sources
 OWN = ("samples", "seed", "batch_size", "method", "noise")  # options, not settings
 
 
@@ -79,6 +80,8 @@ def mixing(sources: int | None, weights: str | None) -> WeightedSum:
     if weights is None:
         if sources is not None and sources < 1:
             raise UsageError(f"expected at least one source, got --sources {sources}", fix="for instance --sources 2")
+        if sources is not None and sources > MOST:
+            raise UsageError(f"expected at most {MOST:,} sources, got --sources {sources}", fix="take fewer")
         return WeightedSum([1.0] * (sources or 2))
     try:
         alphas = [float(weight) for weight in weights.split(",")]

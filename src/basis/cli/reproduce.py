@@ -51,7 +51,9 @@ def reproduce(
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will cost, and stop.")] = False,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", help="Processes at once; on a CPU one a core by default, where it takes long."),
+        typer.Option(
+            "--workers", min=1, help="Processes at once; on a CPU one a core by default, where it takes long."
+        ),
     ] = None,
     batch_size: cli.BatchOption = 50,
     data_dir: cli.DataDirOption = None,
@@ -78,6 +80,7 @@ def reproduce(
         batch_size,
         shlex.join(["basis", *sys.argv[1:]]),
     )
+    setup.check()
     chosen = choose(names)
     if features != "inception":  # a name that is wrong should be said at once; a row says that Inception is missing
         setup.extractor()
@@ -107,7 +110,9 @@ def _pairs(entries: list[str] | None, option: str) -> dict[str, str]:
         name, _, value = entry.rpartition("=")
         name = name or Path(value).stem
         if not value or name in found:
-            raise UsageError(f"expected NAME=VALUE, each name once, got {option} {entry}")
+            raise UsageError(
+                f"expected NAME=VALUE, each name once, got {option} {entry}", fix=f"see {option} in --help"
+            )
         found[name] = value
     return found
 

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from basis.core.errors import BasisError, UsageError, unknown
 from basis.core.prior import Prior
 
+PRECISIONS = {"no": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 LAYERS = (_ConvNd, nn.Linear, nn.Bilinear, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention)
 
 
@@ -57,13 +58,12 @@ class Accelerated(Prior):
     """
 
     def __init__(self, prior: Prior, precision: str = "bf16", compile: bool = False, graphs: bool = False) -> None:
-        kinds = {"no": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-        if precision not in kinds:
-            raise unknown("precision", str(precision), kinds)
+        if precision not in PRECISIONS:
+            raise unknown("precision", str(precision), PRECISIONS)
         if graphs and not compile:
             raise UsageError("CUDA graphs are of compiled networks", fix="give compile=True too")
         super().__init__(prior.shape, prior.support, prior.levels, prior.known)
-        self.precision, self.dtype, self.compiled, self.graphs = precision, kinds[precision], compile, graphs
+        self.precision, self.dtype, self.compiled, self.graphs = precision, PRECISIONS[precision], compile, graphs
         self.prior = copy.deepcopy(prior) if compile or self.dtype else prior
         self.calibration = prior.calibration
         self.products = "high" if precision == "tf32" else None

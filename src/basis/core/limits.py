@@ -51,6 +51,19 @@ def check_archive(path: Path) -> None:
         check_bytes(path, sum(entry.file_size for entry in archive.infolist()))
 
 
+def check_request(what: str, size: float, fix: str) -> None:
+    """Raise `UsageError` where a request would take more memory than the machine has; sizes are in bytes.
+
+    Example:
+        >>> check_request("samples=1000000000", 1e18, fix="ask for fewer")
+        Traceback (most recent call last):
+        basis.core.errors.UsageError: samples=1000000000 would take 931,322,575 GiB, ... To fix: ask for fewer
+    """
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > limit:
+        raise UsageError(f"{what} would take {size / GIB:,.0f} GiB, this machine has {limit / GIB:,.0f}", fix=fix)
+
+
 def check_file(path: Path) -> None:
     """Raise `DataError` unless a path is a regular file: a pipe or a device may never end."""
     if not path.exists():

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
+from basis.core.settings import Count, checked, takes
+
+MOST = 1_000_000  # levels
 
 
+@checked
 def geometric(sigma_max: float = 1.0, sigma_min: float = 0.01, levels: int = 10) -> Tensor:
     """Return levels in geometric progression (section 3.4; the paper's are the defaults); one level is ``sigma_min``.
 
@@ -23,6 +27,7 @@ def geometric(sigma_max: float = 1.0, sigma_min: float = 0.01, levels: int = 10)
     return karras(sigma_max, sigma_min, levels, rho=math.inf)
 
 
+@checked
 def karras(sigma_max: float = 3.0, sigma_min: float = 0.01, levels: int = 50, rho: float = 7.0) -> Tensor:
     """Return levels whose ρ-th roots are evenly spaced (Karras et al. 2022, equation 5); ρ = ∞ is geometric.
 
@@ -41,10 +46,10 @@ def karras(sigma_max: float = 3.0, sigma_min: float = 0.01, levels: int = 50, rh
         >>> karras(3.0, 0.01, 3, rho=1.0)
         tensor([3.0000, 1.5050, 0.0100], dtype=torch.float64)
     """
-    if not (0 < sigma_min <= sigma_max < math.inf and rho > 0 and isinstance(levels, int) and levels >= 1):
+    if not (0 < sigma_min <= sigma_max < math.inf and rho > 0 and takes(Count, levels) and levels <= MOST):
         raise UsageError(
-            f"expected 0 < sigma_min <= sigma_max, whole levels >= 1 and rho > 0, got sigma_min {sigma_min}, "
-            f"sigma_max {sigma_max}, levels {levels}, rho {rho}",
+            f"expected 0 < sigma_min <= sigma_max, whole levels >= 1 (up to {MOST:,}) and rho > 0, got sigma_min "
+            f"{sigma_min}, sigma_max {sigma_max}, levels {levels}, rho {rho}",
             fix="choose positive noise levels, for instance from 1.0 down to 0.01 in 10 levels",
         )
     if levels == 1:
@@ -55,6 +60,7 @@ def karras(sigma_max: float = 3.0, sigma_min: float = 0.01, levels: int = 50, rh
     return (sigma_max ** (1 / rho) + t * (sigma_min ** (1 / rho) - sigma_max ** (1 / rho))) ** rho
 
 
+@checked
 def overlapping(sigma_max: float, sigma_min: float, dimensions: int) -> Tensor:
     """Return as many geometric levels as make neighbours overlap (Song & Ermon 2020, technique 2).
 
@@ -68,10 +74,18 @@ def overlapping(sigma_max: float, sigma_min: float, dimensions: int) -> Tensor:
     Returns:
         Levels, (L,), float64, decreasing.
 
+    Raises:
+        UsageError: levels that are not positive and falling, or no dimensions.
+
     Example:
         >>> len(overlapping(50.0, 0.01, 3 * 32 * 32))  # for CIFAR-10; 232 as published, with an overlap of 0.57
         220
     """
+    if not (0 < sigma_min < sigma_max < math.inf and dimensions >= 1):
+        raise UsageError(
+            f"expected 0 < sigma_min < sigma_max and dimensions >= 1, got {sigma_min}, {sigma_max} and {dimensions}",
+            fix="for instance 50, 0.01 and 3072 for images of 3×32×32",
+        )
     low, high = 1.0, 2.0
     for _ in range(60):  # the overlap falls with r
         r = (low + high) / 2

@@ -10,11 +10,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from basis.core.accelerated import Accelerated
+from basis.core.accelerated import PRECISIONS, Accelerated
 from basis.core.checkpoint import foreign, load_prior, locate, read_card, weights_sha256
 from basis.core.durable import sha256_of
 from basis.core.errors import BasisError, DataError, UsageError, unknown
 from basis.core.learned import load_separator
+from basis.core.limits import check_request
 from basis.core.prior import DensityPrior, Prior
 from basis.core.separator import Separator, choose
 from basis.metrics._features import Extractor, extractor, missing_inception
@@ -32,6 +33,7 @@ PRIORS = {  # that the paper's rows need and nobody could bundle
 }
 
 
+SMALLEST = 784  # pixels of the smallest images in the paper
 PLACES = ("runs", "models")  # in the working directory: one's own training first, then what the project keeps
 
 
@@ -95,9 +97,25 @@ class Setup:
                 f"expected n >= 1, seed >= 0 and a batch size >= 1, got {self.n}, {self.seed} and {self.batch_size}",
                 fix="for instance --n 100 --seed 0",
             )
+        check_request(f"n={self.n}", 4 * 3 * self.n * SMALLEST, fix="ask for fewer mixtures")
         for name in self.priors:
             if name not in PRIORS:
                 raise unknown("prior of the paper", name, PRIORS)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+
+    def check(self) -> None:
+        """Look at the methods and priors that were given, without what is slow to load.
+
+        Raises:
+            UsageError: there is no such method, file or prior.
+            DataError: it cannot be read.
+        """
+        for name in self.methods.values():
+            self._made(name, {})
+        for name in self.priors.values():
+            if not foreign(name):
+                locate(name)
 
     @cached_property
     def _cache(self) -> dict:
@@ -130,15 +148,15 @@ class Setup:
 
     def method(self, job: Job) -> Separator:
         """Return the job's separator: by name, from a folder that `basis fit` wrote, or from a Python file."""
-        return self.once(("method", job.method, str(job.settings)), lambda: self._separator(job))
+        return self.once(("method", job.method, str(job.settings)), lambda: self._made(job.method, job.settings))
 
-    def _separator(self, job: Job) -> Separator:
-        path = Path(job.method)
+    def _made(self, method: str, settings: dict) -> Separator:
+        path = Path(method)
         if path.suffix == ".py":
-            return separator_in(path)(**job.settings)
+            return separator_in(path)(**settings)
         if path.is_dir():
-            return load_separator(path, self.device, **job.settings)
-        return choose(*resolve(job.method, job.settings))
+            return load_separator(path, self.device, **settings)
+        return choose(*resolve(method, settings))
 
     def facts(self, job: Job) -> dict:
         """Return all that the separations of a job depend on as JSON values."""
