@@ -38,7 +38,7 @@ prior = "glow"
 data = "digits"
 objective = "likelihood"
 dequantize = true
-steps = 1
+steps = 2
 batch = 4
 warmup = 1
 calibrate = 0
@@ -50,7 +50,7 @@ depth = 1
 width = 4
 
 [finetune]
-steps = 1
+steps = 2
 learning_rate = 1e-3
 max = 0.2
 min = 0.1
