@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from basis.api import pose, separate, warn_of
 from basis.core.arrays import as_tensor, plain_torch
 from basis.core.assessment import assess
-from basis.core.errors import UsageError
+from basis.core.errors import UncertainWarning, UsageError
 from basis.core.flow import flow_log_prob
 from basis.core.limits import check_request
 from basis.core.prior import DensityPrior, Prior
@@ -22,6 +23,13 @@ from basis.core.separator import Separation, Separator
 from basis.core.settings import Count, Positive, takes
 from basis.mixings.weighted_sum import WeightedSum
 
+MOVED = 0.1  # total variation from which chances are no probabilities
+LARGEST = 1 - 1e-6  # eigenvalue
+SMALL, PROBES = 64, 4  # dimensions up to which a determinant is exact, and random vectors that estimate it above
+UNCERTAIN = (
+    "the chances of the numbers are no probabilities: sources of this prior vary on the scale of the noise, and larger "
+    "numbers are favoured too little. To fix: read them as an order, or take a larger sigma in basis.count_sources"
+)
 FLOW = {"sigma_max": 10.0, "steps": 24, "probes": 4}  # of the log-likelihood of priors without a density
 
 
@@ -30,17 +38,20 @@ class Counting:
     """The evidence for each number of sources, and a separation into each.
 
     Attributes:
-        evidence: log p(m | K) for K = 1, 2, …, (B, most), in nats.
+        evidence: log p(m | K) for K = 1, 2, …, (B, most), in nats, for sources that do not vary within the noise.
         separations: of all mixtures into K = 1, 2, … sources.
+        missing: nats that the evidence lacks because they do, (B, most): an estimate, see `count_sources`. NaN where
+            the prior gives no derivatives.
 
     Example:
-        >>> found = Counting(torch.tensor([[0.0, 1.0], [3.0, 0.0]]), ())
-        >>> found.counts, found.posterior[0]
-        (tensor([2, 1]), tensor([0.2689, 0.7311]))
+        >>> found = Counting(torch.tensor([[0.0, 1.0], [3.0, 0.0]]), (), torch.zeros(2, 2))
+        >>> found.counts, found.chances[0], found.uncertain
+        (tensor([2, 1]), tensor([0.2689, 0.7311]), tensor([False, False]))
     """
 
     evidence: Tensor
     separations: tuple[Separation, ...]
+    missing: Tensor
 
     @property
     def counts(self) -> Tensor:
@@ -48,9 +59,18 @@ class Counting:
         return self.evidence.argmax(1) + 1
 
     @property
-    def posterior(self) -> Tensor:
-        """p(K | m) where every K was as likely beforehand, (B, most)."""
+    def chances(self) -> Tensor:
+        """What the evidence makes of each K, (B, most), with sum 1, where every K was as likely beforehand.
+
+        They are the probabilities p(K | m) only where sources do not vary within the noise; see `uncertain`.
+        """
         return torch.softmax(self.evidence, 1)
+
+    @property
+    def uncertain(self) -> Tensor:
+        """Whether the chances of each mixture are no probabilities, (B,): what is missing would move them."""
+        moved = torch.softmax(self.evidence + self.missing.nan_to_num(), 1) - self.chances
+        return moved.abs().sum(1) / 2 > MOVED
 
     @property
     def unlikely(self) -> Tensor:
@@ -81,8 +101,15 @@ def count_sources(
 
     ``log p(m | K) ≈ log K! + Σ_k [log p_{s/√K}(x̂_k) + ½ D log(2π s²/K)] - ½ D log(2π s²) - ‖m - Σ_k x̂_k‖² / 2s²``:
 
-    K! orders, for each source the probability of images that the noise does not tell from it, and the density of the
-    noise. It is exact where s is small beside the distances of the images that the prior knows, and x̂ the only answer.
+    K! orders (of sources that differ), for each source the probability of images that the noise does not tell from it,
+    and the density of the noise. It is exact where s is small beside the distances of the images that the prior knows,
+    these do not vary on the scale of s, and x̂ is the only answer. Of sources that do vary, with covariance C around
+    x̂_k, the images that mix to m are more than the noise's own, and larger K are favoured too little, by about
+
+    ``(K - 1) / 2K Σ_k log det(I + K C / s²) = -(K - 1) / 2K Σ_k log det(I - ∂D/∂x)``, D the denoiser at s / √K,
+
+    which is exact for normal sources. It is estimated as `Counting.missing` and not added: where it would move the
+    chances by more than a tenth they are no probabilities, and a warning says so.
     Of a mean of K sources, m is K times what is given, s as well, and the density that of the mean, K^D times as large.
 
     Args:
@@ -99,6 +126,7 @@ def count_sources(
         UsageError: most or sigma out of range; and what `separate` raises.
 
     Warns:
+        UncertainWarning: the chances are no probabilities, because sources vary on the scale of sigma.
         UnlikelyMixtureWarning: no number of sources of this prior could have made the mixture, by its own measure.
 
     Example:
@@ -113,7 +141,7 @@ def count_sources(
     mixture = as_tensor(mixture)
     check_request(f"most={most}", 4 * most**2 * mixture.numel(), fix="try fewer sources")
     mixture = mixture[None] if mixture.dim() == len(prior.shape) else mixture
-    size, found, evidence = math.prod(prior.shape), [], []
+    size, found, evidence, missing = math.prod(prior.shape), [], [], []
     for count in range(1, most + 1):
         scale, mixing = count if mean else 1, WeightedSum([1.0] * count)
         s, m = scale * sigma, scale * mixture
@@ -125,10 +153,14 @@ def count_sources(
         found.append(dataclasses.replace(part, assessment=worth))
         x = found[-1].sources
         logs = _log_prob(prior, x.flatten(0, 1), own).unflatten(0, x.shape[:2]).sum(1).cpu()
+        free = _freedom(prior, x.flatten(0, 1), own).unflatten(0, x.shape[:2]) if count > 1 else x.new_zeros(1, 1)
+        missing.append((count - 1) / 2 * free.mean(1).cpu().expand(len(x)))
         error = (m - mixing(x).cpu()).flatten(1).square().sum(1)
         normal = 0.5 * size * (count * math.log(2 * math.pi * own**2) - math.log(2 * math.pi * s**2))
         evidence.append(math.lgamma(count + 1) + logs + normal - error / (2 * s**2) + size * math.log(scale))
-    counting = Counting(torch.stack(evidence, 1), tuple(found))
+    counting = Counting(torch.stack(evidence, 1), tuple(found), torch.stack(missing, 1))
+    if uncertain := counting.uncertain.nonzero().flatten().tolist():
+        warnings.warn(f"mixture {', '.join(map(str, uncertain))}: {UNCERTAIN}", UncertainWarning, stacklevel=3)
     warn_of(counting.unlikely.nonzero().flatten().tolist(), len(mixture))
     return counting
 
@@ -138,3 +170,32 @@ def _log_prob(prior: Prior, x: Tensor, sigma: float) -> Tensor:
     if isinstance(prior, DensityPrior):
         return prior.log_prob(x, sigma)
     return flow_log_prob(prior, x, sigma, **FLOW)  # type: ignore[arg-type]
+
+
+def _freedom(prior: Prior, x: Tensor, sigma: float) -> Tensor:
+    """Return ``-log det(I - J)`` of the denoiser's derivative J at x, (N,); NaN where the prior gives none.
+
+    J has the eigenvalues ``c / (c + σ²)``, c the variances of the sources around x. Of large examples its trace and
+    that of ``J Jᵀ`` are estimated from random signs, and J is taken to have one eigenvalue other than 0.
+    """
+    size, x = x[0].numel(), x.detach().clone()
+    if size <= SMALL:
+        vectors = torch.eye(size)
+    else:
+        vectors = torch.randint(0, 2, (PROBES, size), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
+    with torch.enable_grad():
+        x.requires_grad_()
+        clean = prior.denoise(x, sigma)
+    if not clean.requires_grad:
+        return x.new_full((len(x),), math.nan)
+    rows = torch.stack([_pull(clean, x, v.to(x).reshape(x.shape[1:])) for v in vectors], 1)  # Jᵀ v, (N, V, size)
+    if size <= SMALL:
+        eigenvalues = torch.linalg.eigvalsh((rows + rows.mT).double() / 2)
+        return -torch.log1p(-eigenvalues.clamp(0, LARGEST)).sum(1).to(x)
+    trace, square = (rows * vectors.to(x)).sum(2).mean(1).clamp_min(0), rows.square().sum(2).mean(1)
+    share = (square / trace.clamp_min(torch.finfo(x.dtype).tiny)).clamp(1e-6, LARGEST)
+    return -trace / share * torch.log1p(-share)
+
+
+def _pull(clean: Tensor, x: Tensor, v: Tensor) -> Tensor:
+    return torch.autograd.grad(clean, x, v.expand_as(x), retain_graph=True)[0].flatten(1)

@@ -21,7 +21,7 @@ def test_count_says_what_python_does(cli, prior, tmp_path):
         found = basis.count_sources(mixture, loaded, 2, "sample", mean=mean, seed=3, steps=2)
         lines = [line for line in result.out.splitlines() if name in line]
         assert len(lines) == len(found.counts)
-        for line, count, chances in zip(lines, found.counts.tolist(), found.posterior.tolist(), strict=True):
+        for line, count, chances in zip(lines, found.counts.tolist(), found.chances.tolist(), strict=True):
             assert f": {count} source" in line
             assert f"1: {chances[0]:.3f}, 2: {chances[1]:.3f}" in line
 

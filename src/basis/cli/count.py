@@ -10,7 +10,7 @@ import typer
 from basis.cli import options as cli
 from basis.cli import worth
 from basis.core.errors import DataError, DivergenceError
-from basis.counting import count_sources
+from basis.counting import UNCERTAIN, count_sources
 from basis.files.read import IMAGES, find, read_mixture
 from basis.signals.image import BACKGROUND
 
@@ -26,8 +26,9 @@ def count(
     device: cli.DeviceOption = "cpu",
     invert: cli.InvertOption = False,
 ) -> None:
-    """Say how many sources each mixture has, with the probability of each number.
+    """Say how many sources each mixture has, with the chance of each number.
 
+    A warning says where chances are no probabilities, because sources of the prior vary on the scale of the noise.
     An image holds the mean of its sources, an array their plain sum.
     """
     loaded = cli.priors(prior, 1, device)[0]
@@ -42,12 +43,14 @@ def count(
             mixture = 1 - mixture if invert else mixture
             with worth.quiet():
                 counting = count_sources(mixture, loaded, most, separator, mean=mean, seed=seed, **settings)
+            if counting.uncertain.any():
+                cli.complain(f"warning: {path}: {UNCERTAIN}")
             worth.complain_of(path, counting.unlikely.nonzero().flatten().tolist(), len(mixture), worth.COUNT)
         except (DataError, DivergenceError) as error:
             cli.complain(error if str(path) in str(error) else f"{path}: {error}")
             failed += 1
             continue
-        for number, chances in zip(counting.counts.tolist(), counting.posterior.tolist(), strict=True):
+        for number, chances in zip(counting.counts.tolist(), counting.chances.tolist(), strict=True):
             shares = ", ".join(f"{k}: {chance:.3f}" for k, chance in enumerate(chances, 1))
             typer.echo(f"{path}: {number} {'source' if number == 1 else 'sources'} ({shares})")
     if failed:

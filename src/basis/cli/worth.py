@@ -12,7 +12,7 @@ from torch import Tensor
 from basis.api import UNLIKELY
 from basis.cli.options import complain
 from basis.core.assessment import Assessment
-from basis.core.errors import UnlikelyMixtureWarning
+from basis.core.errors import UncertainWarning, UnlikelyMixtureWarning
 from basis.core.prior import Prior
 from basis.core.separator import Separation
 
@@ -24,9 +24,10 @@ NAMED = 8  # mixtures in one warning
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave it to `complain_of` to say that a mixture is unlikely."""
+    """Leave it to the command to say that a mixture is unlikely, or its count uncertain."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnlikelyMixtureWarning)
+        warnings.simplefilter("ignore", UncertainWarning)
         yield
 
 
