@@ -138,6 +138,8 @@ def test_presets_and_budgets_depend_on_the_weights():
     assert resolve("paper", {}, None, pair, basis.WeightedSum([0.4, 0.6])) == ("basis", {})
     assert resolve("fast", {}, None, pair, basis.Clipped([0.4, 0.6]))[1] == resolve("fast", {})[1]
     assert not resolve("fast", {"reorder": False}, None, pair, basis.WeightedSum([0.4, 0.6]))[1]["reorder"]
+    for other in ({"posterior": "moment_matching"}, {"sampler": "heun"}, {"eta": 1.0}):  # which do not go with UNEQUAL
+        assert resolve("fast", other, None, pair, basis.WeightedSum([0.4, 0.6]))[1].keys().isdisjoint(UNEQUAL)
 
 
 @pytest.fixture(scope="module")

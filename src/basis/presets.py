@@ -178,26 +178,31 @@ def resolve(
                 f"a budget chooses {', '.join(chosen)} itself", fix="give a budget, or a method and its settings"
             )
         method, preset = within(budget, coloured(priors))
-        return method, {**_suited(method, preset, priors, mixing), **settings}
+        return method, _suited(method, preset, settings, priors, mixing)
     method = preferred(priors) if method is None else method
     if not isinstance(method, str):
         return method, settings
     if method in PRESETS:
         method, preset = (PRESETS, ONE_COLOUR_PRESETS, COLOUR_PRESETS)[min(coloured(priors), 2)][method]
-        return method, {**_suited(method, preset, priors, mixing), **settings}
+        return method, _suited(method, preset, settings, priors, mixing)
     if method not in (names := SEPARATORS.names()):
         raise unknown("method", method, [*PRESETS, *names])
     return method, settings
 
 
-def _suited(method: str, preset: dict, priors: Sequence[Prior], mixing: Mixing | None) -> dict:
-    """Return a preset's settings in units of the data, with those that suit the weights."""
+def _suited(method: str, preset: dict, settings: dict, priors: Sequence[Prior], mixing: Mixing | None) -> dict:
+    """Return a preset's settings in units of the data, with those that suit the weights, and those that were given."""
     width = max((prior.support[1] - prior.support[0] for prior in priors if prior.support), default=1.0)
     found = {name: value * width if name in IN_WIDTHS else value for name, value in preset.items()}
-    projected = method in ("sample", "search") and "posterior" not in preset and len(priors) > 1
+    if _projects(method, {**preset, **settings}, priors) and mixing is not None:
+        shape = (len(priors), *priors[0].shape)
+        found |= UNEQUAL if unequal(weights_of(mixing, shape, priors[0].device)) else {}
+    return {**found, **settings}
+
+
+def _projects(method: str, settings: dict, priors: Sequence[Prior]) -> bool:
+    """Return whether several sources are projected at any noise level, with fresh noise alone, as `UNEQUAL` needs."""
+    usual = {"posterior": "projection", "sampler": "ancestral", "eta": math.inf}
     free = all(prior.levels is None and prior.support is not None for prior in priors)
-    if not (
-        projected and free and mixing and unequal(weights_of(mixing, (len(priors), *priors[0].shape), priors[0].device))
-    ):
-        return found
-    return {**found, **UNEQUAL}
+    same = all(settings.get(name, value) == value for name, value in usual.items())
+    return method in ("sample", "search") and len(priors) > 1 and free and same
