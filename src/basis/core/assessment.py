@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from basis.core.modes import SAME, Modes, find_modes, interchangeable, order
+from basis.core.modes import SAME, Modes, interchangeable, like, order
 from basis.core.plausibility import LEVELS, in_widths, surprise
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Assessment:
             calibration, and of separators that do not ask the prior.
         evaluations: evaluations of the prior for each source that these two took, beside those of the separation.
         candidates: number of candidates or samples that were drawn of each mixture, (B,), int64.
-        agreement: share of these that are the same answer as the one that was chosen, (B,), in (0, 1]; see
-            `find_modes`.
+        agreement: share of these that are the same answer as the one that was chosen, (B,), in (0, 1]: within a root
+            mean square difference of 0.05 times the width of the data's range, or in its mode (see `find_modes`).
         spread: their standard deviation in each value of each source, in the chosen answer's order of the sources,
             (B, K, *S), in units of the data; it is 0 where there is but one. It says where candidates disagree, and
             is not the posterior's standard deviation.
@@ -66,16 +66,20 @@ def assess(problem: Problem, separation: Separation, batch_size: int, asked: boo
     """
     kinds = interchangeable(problem.prior, problem.mixing)
     low, high = problem.prior.support or (0.0, 1.0)
-    groups = [_modes(separation, i, kinds, SAME * (high - low)) for i in range(len(problem.mixture))]
-    answers = [_among(modes, x, kinds) for modes, x in zip(groups, separation.sources, strict=True)]
+    answers = [
+        _among_modes(separation.modes[i], x, kinds)
+        if separation.modes
+        else _among_samples(separation.samples[i], x, kinds, SAME * (high - low))
+        for i, x in enumerate(separation.sources)
+    ]
     plausibility, unlikely, evaluations = _likely(problem, separation.sources, batch_size)
     return Assessment(
         plausibility,
         unlikely if asked else None,
         evaluations,
-        torch.tensor([int(modes.counts.sum()) for modes in groups]),
-        torch.tensor([share for share, _ in answers]),
-        torch.stack([spread for _, spread in answers]),
+        torch.tensor([count for count, _, _ in answers]),
+        torch.tensor([share for _, share, _ in answers]),
+        torch.stack([spread for _, _, spread in answers]),
     )
 
 
@@ -91,12 +95,15 @@ def _likely(problem: Problem, sources: Tensor, batch_size: int) -> tuple[Tensor 
     return torch.stack(shares, 1), torch.stack(beyond, 1).any(1), len(in_widths(problem.prior, LEVELS))
 
 
-def _modes(separation: Separation, i: int, kinds: Sequence[int], same: float) -> Modes:
-    return separation.modes[i] if separation.modes else find_modes(separation.samples[i], kinds=kinds, same=same)
+def _among_samples(samples: Tensor, answer: Tensor, kinds: Sequence[int], same: float) -> tuple[int, float, Tensor]:
+    """Return the number of a mixture's samples, the share that is the same as its answer, and the spread of all."""
+    aligned = torch.stack([like(x, answer, kinds) for x in samples])
+    close = (aligned - answer).square().flatten(1).mean(1).sqrt() <= same
+    return len(samples), close.double().mean().item(), aligned.std(0, correction=0)
 
 
-def _among(modes: Modes, answer: Tensor, kinds: Sequence[int]) -> tuple[float, Tensor]:
-    """Return the share of a mixture's candidates that are in one mode with its answer, and the spread of all."""
+def _among_modes(modes: Modes, answer: Tensor, kinds: Sequence[int]) -> tuple[int, float, Tensor]:
+    """Return the number of a mixture's candidates, the share in one mode with its answer, and the spread of all."""
     shares = modes.counts / modes.counts.sum()
     orders = [order(mean, answer, kinds) for mean in modes.mean]
     means = torch.stack([mean[places] for mean, places in zip(modes.mean, orders, strict=True)])
@@ -104,4 +111,5 @@ def _among(modes: Modes, answer: Tensor, kinds: Sequence[int]) -> tuple[float, T
     nearest = int((means - answer).square().flatten(1).mean(1).argmin())
     weights = shares.to(means).reshape(-1, *[1] * answer.dim())
     centre = (weights * means).sum(0)
-    return shares[nearest].item(), (weights * (stds**2 + (means - centre) ** 2)).sum(0).sqrt()
+    spread = (weights * (stds**2 + (means - centre) ** 2)).sum(0).sqrt()
+    return int(modes.counts.sum()), shares[nearest].item(), spread
