@@ -23,11 +23,8 @@ CHAINS = {"sigma_max": 1.0, "sigma_min": 0.01, "refine_sigma": 0.6, "prune_sigma
 IN_WIDTHS = ("sigma_max", "sigma_min", "refine_sigma", "prune_sigma", "same")
 """Settings that presets and budgets give in units of the width of the data's range, which is 1 for images in [0, 1]."""
 
-UNEQUAL = {
-    "projection": {"balanced": True, "reorder": True, "bounded_variance": True},
-    "moment_matching": {"reorder": True},
-}
-"""What is added where the weights differ, by posterior, see `Sample` and `Projection`."""
+UNEQUAL = {"balanced": True, "reorder": True, "bounded_variance": True}
+"""What is added where the weights differ and sources are projected, see `Sample` and `Projection`."""
 
 LAST_STATE = {"stability": math.inf, "denoise": False, "project": False}
 """The released code takes its step as it is and ends with the last state, where ours denoises it and projects it."""
@@ -160,8 +157,8 @@ def resolve(
         priors: what sources look like, on which presets and budgets depend: the preferred one; those of images in
             colour; and the noise levels, which are for data in [0, 1] and widen with the priors' support. The presets
             "paper" and those of the released code stay as they are.
-        mixing: how the sources were mixed: where their weights differ, presets and budgets take what `UNEQUAL` has for
-            their posterior.
+        mixing: how the sources were mixed: where their weights differ, presets and budgets that project take `UNEQUAL`
+            too.
 
     Raises:
         UsageError: a budget below 1, or beside a method or settings that decide on the cost; a name that is neither a
@@ -197,19 +194,15 @@ def _suited(method: str, preset: dict, settings: dict, priors: Sequence[Prior], 
     """Return a preset's settings in units of the data, with those that suit the weights, and those that were given."""
     width = max((prior.support[1] - prior.support[0] for prior in priors if prior.support), default=1.0)
     found = {name: value * width if name in IN_WIDTHS else value for name, value in preset.items()}
-    if mixing is None or len(priors) < 2 or not _fresh(method, {**preset, **settings}, priors):
-        return {**found, **settings}
-    if unequal(weights_of(mixing, (len(priors), *priors[0].shape), priors[0].device)):
-        found |= UNEQUAL.get(str({**preset, **settings}.get("posterior", "projection")), {})
+    if _projects(method, {**preset, **settings}, priors) and mixing is not None:
+        shape = (len(priors), *priors[0].shape)
+        found |= UNEQUAL if unequal(weights_of(mixing, shape, priors[0].device)) else {}
     return {**found, **settings}
 
 
-def _fresh(method: str, settings: dict, priors: Sequence[Prior]) -> bool:
-    """Return whether the priors are asked at any noise level, with fresh noise alone, as `UNEQUAL` needs."""
-    usual = {"sampler": "ancestral", "eta": math.inf}
+def _projects(method: str, settings: dict, priors: Sequence[Prior]) -> bool:
+    """Return whether several sources are projected at any noise level, with fresh noise alone, as `UNEQUAL` needs."""
+    usual = {"posterior": "projection", "sampler": "ancestral", "eta": math.inf}
     free = all(prior.levels is None and prior.support is not None for prior in priors)
-    return (
-        method in ("sample", "search")
-        and free
-        and all(settings.get(name, usual[name]) == usual[name] for name in usual)
-    )
+    same = all(settings.get(name, value) == value for name, value in usual.items())
+    return method in ("sample", "search") and len(priors) > 1 and free and same

@@ -10,7 +10,6 @@ from basis.core.mixing import Mixing
 from basis.core.posterior import Posterior, deviations
 from basis.core.prior import Prior, per_example
 from basis.core.settings import Count
-from basis.posteriors._order import kinds, ordered, weights
 
 CONVERGED = 1e-12  # squared residual of the linear solve, relative to its start: rounding error in float32
 
@@ -34,8 +33,6 @@ class MomentMatching(Posterior):
             for exact mixtures; then the iterations, which begin with the steepest directions, alone keep the system
             from being solved in directions in which the prior leaves no freedom.
         iterations: of conjugate gradients, at least 1.
-        reorder: whether sources of one prior may change places where that explains the mixture better, as for
-            `Projection`; the estimate of such an example is that of `Projection`.
 
     Raises:
         UsageError: negative noise, no iterations, a mixing that is not linear; in `score`, a prior that gives no
@@ -51,13 +48,7 @@ class MomentMatching(Posterior):
     """
 
     def __init__(
-        self,
-        prior: Prior,
-        mixing: Mixing,
-        mixture: Tensor,
-        noise: float | Tensor = 0.0,
-        iterations: Count = 3,
-        reorder: bool = False,
+        self, prior: Prior, mixing: Mixing, mixture: Tensor, noise: float | Tensor = 0.0, iterations: Count = 3
     ) -> None:
         super().__init__(prior, mixing, mixture)
         self.noise, self.iterations = deviations(noise, mixture), iterations
@@ -68,7 +59,6 @@ class MomentMatching(Posterior):
                 f"moment matching needs a linear mixing, {type(mixing).__name__} is none",
                 fix="take posterior projection or gaussian_likelihood",
             )
-        self.alphas = weights(mixing, self.shape, mixture) if reorder else None
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         s2 = per_example(sigma, x) ** 2
@@ -78,14 +68,7 @@ class MomentMatching(Posterior):
             clean = x + s2 * score
         if not score.requires_grad:
             raise UsageError("the prior's score gives no derivatives", fix="take posterior projection")
-        found = score.detach() + self._pull(x, clean, sigma) / s2
-        return found if self.alphas is None else self._reordered(found, x.detach(), clean.detach(), s2, self.alphas)
-
-    def _reordered(self, score: Tensor, x: Tensor, clean: Tensor, s2: Tensor, alphas: Tensor) -> Tensor:
-        """Return the score where the order of the sources is right, that of projection from the right one elsewhere."""
-        other = ordered(clean, self.mixture - self.mixing(clean), alphas, kinds(self.prior))
-        moved = (other != clean).flatten(1).any(1).reshape(-1, *[1] * (x.dim() - 1))
-        return torch.where(moved, (self.mixing.project(other, self.mixture) - x) / s2, score)
+        return score.detach() + self._pull(x, clean, sigma) / s2
 
     @torch.no_grad()
     def _pull(self, x: Tensor, clean: Tensor, sigma: float | Tensor) -> Tensor:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.mixing import MIXINGS, Mixing
+from basis.core.mixing import MIXINGS, Mixing, weights_of
 from basis.core.posterior import Posterior, deviations
 from basis.core.prior import Prior, per_example
-from basis.posteriors._order import kinds, ordered, weights
 
 LEFT = 0.1  # part of σ² that is left to a denoised value at the end of its range
 ISOTROPIC = 1e-4  # relative difference up to which J Jᵀ counts as a multiple of the identity
@@ -108,7 +109,8 @@ class Projection(Posterior):
         s2 = per_example(sigma, x) ** 2
         clean = self.prior.denoise(self.mixing.project(x, self.mixture) if self.shown else x, sigma)
         if self.reorder:
-            clean = ordered(clean, self.mixture - self.mixing(clean), self.alphas, kinds(self.prior))
+            kinds = getattr(self.prior, "order", None) or range(x.shape[1])
+            clean = ordered(clean, self.mixture - self.mixing(clean), self.alphas, kinds)
         return (self._meet(clean, s2) - x) / s2
 
     def _meet(self, clean: Tensor, s2: Tensor) -> Tensor:
@@ -140,7 +142,37 @@ class Projection(Posterior):
     @cached_property
     def alphas(self) -> Tensor:
         """The weights of a mixing that is a weighted sum, (K,)."""
-        return weights(self.mixing, self.shape, self.mixture)
+        alphas = weights_of(self.mixing, self.shape, self.mixture.device)
+        if alphas is None:
+            raise UsageError(
+                f"bounded_variance, reorder and own noise levels need a weighted sum, got {type(self.mixing).__name__}",
+                fix="leave them out",
+            )
+        return alphas.to(self.mixture)
+
+
+def ordered(x: Tensor, r: Tensor, alphas: Tensor, kinds: Sequence[int]) -> Tensor:
+    """Return sources x, (B, K, *S), with two of a kind exchanged where that brings their weighted sum nearest to m.
+
+    Args:
+        r: what x lacks to mix to m, (B, *S).
+        alphas: weights, (K,).
+        kinds: K numbers; sources of the same number may change places.
+
+    Example:
+        >>> ordered(torch.tensor([[[1.0], [0.0]]]), torch.tensor([[0.4]]), torch.tensor([0.3, 0.7]), [0, 0]).flatten()
+        tensor([0., 1.])
+    """
+    orders, off = [list(range(len(alphas)))], [r.flatten(1).square().sum(1)]
+    for j, k in combinations(range(len(alphas)), 2):
+        if kinds[j] != kinds[k] or alphas[j] == alphas[k]:
+            continue
+        other = list(orders[0])
+        other[j], other[k] = k, j
+        orders.append(other)
+        off.append((r - (alphas[j] - alphas[k]) * (x[:, k] - x[:, j])).flatten(1).square().sum(1))
+    best = torch.tensor(orders, device=x.device)[torch.stack(off, 1).argmin(1)]
+    return x[torch.arange(len(x), device=x.device)[:, None], best]
 
 
 def isotropic_gain(mixing: Mixing, x: Tensor) -> float | None:
