@@ -75,10 +75,11 @@ def test_workers_end_with_their_parent(reproduction, name, moment):
     """While they still import, and while each of them has started a process itself."""
     process, living = reproduction
     count = {"start": lambda: len(workers(living(), process)) == 2, "work": lambda: len(grandchildren(living)) == 2}
-    wait_for(count[moment], 120, "two workers")
+    wait_for(count[moment], 300, "two workers")
     process.send_signal(getattr(signal, name))
+    code = process.wait(60)
     wait_for(lambda: not living(), 2, "no process is left")
-    assert process.wait() == {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143, "SIGINT": 130}[name]
+    assert code == {"SIGKILL": -signal.SIGKILL, "SIGTERM": 143, "SIGINT": 130}[name]
     assert "Traceback" not in process.stderr.read()
 
 
