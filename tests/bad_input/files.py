@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import os
 import socket
 import struct
@@ -42,7 +43,7 @@ def array(values, save=np.save):
 
 
 def tensor(values):
-    return lambda path: torch.save(values() if callable(values) else values, path)
+    return lambda path: torch.save(values() if inspect.isfunction(values) else values, path)
 
 
 def picture(values, **options):
