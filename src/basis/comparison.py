@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from basis.core.errors import DataError, UncertainWarning, UsageError
+from basis.core.limits import read_file
 from basis.core.statistics import FEW, FEWEST, mean_interval, share_interval
 
 SAME = ("data", "split", "task", "sources", "seed", "weights")  # what fixes mixture i
@@ -70,18 +71,26 @@ def read(path: str | Path) -> list[Measured]:
     path = Path(path)
     file = path / "results.json" if path.is_dir() else path
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(read_file(file))
         if "experiments" in content:
             return _reproduced(path.name if path.is_dir() else path.stem, content["experiments"])
         info = content["mixtures"]
-        weights = list(content["weights"])
+        weights = list(map(float, content["weights"]))
         mixtures = {**info, "sources": len(weights), "weights": None if set(weights) == {1.0} else weights}
-        return [Measured(path.stem, np.asarray(content["psnr"], float), mixtures)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [Measured(path.stem, _values(content["psnr"]), mixtures)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{file} holds no figures ({type(error).__name__}: {error})",
             fix="give files that `basis evaluate --json` wrote, or folders of `basis reproduce`",
         ) from error
+
+
+def _values(entries: list) -> np.ndarray:
+    """Return PSNRs as an array, (n,)."""
+    values = np.asarray(entries, float)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError("expected a finite PSNR for each mixture")
+    return values
 
 
 def _reproduced(name: str, experiments: dict) -> list[Measured]:
@@ -92,7 +101,7 @@ def _reproduced(name: str, experiments: dict) -> list[Measured]:
                 facts = {key: cell["facts"][key] for key in ("method", "settings", "samples", "prior", "mixtures")}
                 label = f"{name}: {cell['row']}"
                 key = json.dumps(facts, sort_keys=True)  # two experiments may show the same separations
-                found.setdefault(key, Measured(label, np.asarray(cell["values"], float), facts["mixtures"]))
+                found.setdefault(key, Measured(label, _values(cell["values"]), facts["mixtures"]))
     return list(found.values())
 
 

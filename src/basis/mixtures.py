@@ -20,12 +20,13 @@ from basis.core.dataset import Dataset
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.limits import check_archive, check_request
 from basis.core.output import replacing
-from basis.core.settings import Count, NonNegative, Whole, takes
+from basis.core.settings import Count, Finite, NonNegative, Whole, takes
 from basis.mixings.weighted_sum import WeightedSum
 
 TASKS = ("agnostic", "split")
 CROWDED = 10  # squared number of sources by the number of images, up to which few draws have an image twice
 INFO, KIND = "mixtures.json", "set of mixtures"
+TOLD = ("data", "split", "task", "seed", "labels", "index")
 EACH = ("labels", "index")  # what `Mixtures.info` holds of each mixture
 
 
@@ -170,7 +171,9 @@ def load_mixtures(folder: str | Path) -> Mixtures:
     folder = Path(folder)
     whole(folder)
     try:
-        info = json.loads((folder / INFO).read_text())
+        info = json.loads((folder / INFO).read_bytes())
+        if not takes(Count, info["n"]) or not takes(Sequence[Finite], info["weights"]):
+            raise ValueError(f"{INFO} says n = {info['n']} and weights = {info['weights']}")
         pairs = []
         for i in range(info["n"]):
             path = folder / f"{i:05d}.npz"
@@ -178,8 +181,23 @@ def load_mixtures(folder: str | Path) -> Mixtures:
             with np.load(path, allow_pickle=False) as file:
                 pairs.append(tuple(as_tensor(file[key], f"{path}: {key}") for key in ("mixture", "sources")))
         mixture, sources = (torch.stack(parts) for parts in zip(*pairs, strict=True))
-        weights = tuple(info["weights"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        weights = WeightedSum(info["weights"]).alphas
+        if mixture.dim() != 4 or sources.shape[1:] != (len(weights), *mixture.shape[1:]):
+            raise ValueError(f"mixtures {tuple(mixture.shape)} and sources {tuple(sources.shape)} do not fit together")
+        if not (torch.isfinite(mixture).all() and torch.isfinite(sources).all()):
+            raise ValueError("it has NaN or infinite values")
+        if lacking := [key for key in TOLD if key not in info]:
+            raise ValueError(f"{INFO} lacks {', '.join(lacking)}")
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:  # RecursionError is a RuntimeError
         raise DataError(
             f"{folder} is not a folder of mixtures ({error})", fix="write one with `basis make-mixtures`"
         ) from error
@@ -189,6 +207,6 @@ def load_mixtures(folder: str | Path) -> Mixtures:
 def first(mixtures: Mixtures, n: int) -> Mixtures:
     """Return the first n mixtures."""
     if n < 1:
-        raise UsageError(f"expected n >= 1, got {n}")
+        raise UsageError(f"expected n >= 1, got {n}", fix="for instance --n 100")
     info = {key: value[:n] if key in EACH else value for key, value in mixtures.info.items()}
     return replace(mixtures, mixture=mixtures.mixture[:n], sources=mixtures.sources[:n], info=info)

@@ -62,6 +62,7 @@ steps = 2
 batch = 4
 warmup = 1
 every = 2
+calibrate = 0
 
 [arguments]
 shape = [1, 8, 8]
@@ -83,6 +84,7 @@ steps = 1
 batch = 4
 warmup = 1
 every = 1
+calibrate = 0
 
 [arguments]
 shape = [1, 8, 8]

@@ -16,6 +16,7 @@ from PIL import Image
 from bad_input import cases, files, goods
 from bad_input.case import Case
 from bad_input.files import Exploit
+from basis.core.mark import MARK
 
 TRAIN = ["train", "recipe.toml", "--out", "run"]
 RECIPES = {  # what replaces a line of the good one
@@ -283,6 +284,7 @@ def datasets():
 def mixtures(change, folder: Path) -> None:
     """Copy a set of mixtures, and change it; its mark is taken away, so that the change is met and not the mark."""
     shutil.copytree(cases.BASE[0] / "mixtures", folder / "m")
+    (folder / "m" / MARK).unlink()
     change(folder / "m")
 
 

@@ -51,6 +51,11 @@ def check_archive(path: Path) -> None:
         check_bytes(path, sum(entry.file_size for entry in archive.infolist()))
 
 
+def memory() -> int:
+    """Return how many bytes of memory the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def check_request(what: str, size: float, fix: str) -> None:
     """Raise `UsageError` where a request would take more memory than the machine has; sizes are in bytes.
 
@@ -59,7 +64,7 @@ def check_request(what: str, size: float, fix: str) -> None:
         Traceback (most recent call last):
         basis.core.errors.UsageError: samples=1000000000 would take 931,322,575 GiB, ... To fix: ask for fewer
     """
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = memory()
     if size > limit:
         raise UsageError(f"{what} would take {size / GIB:,.0f} GiB, this machine has {limit / GIB:,.0f}", fix=fix)
 
@@ -71,3 +76,10 @@ def check_file(path: Path) -> None:
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "a pipe or a device"
         raise DataError(f"{path} is {kind}, expected a file", fix="save what it gives to a file, and give that")
+
+
+def read_file(path: Path) -> bytes:
+    """Return what a file holds; raises `DataError` where it is no regular file, or larger than `most_bytes`."""
+    check_file(path)
+    check_bytes(path, path.stat().st_size)
+    return path.read_bytes()

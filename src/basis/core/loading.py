@@ -22,6 +22,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 
 from basis.core.errors import BasisError, DataError
+from basis.core.limits import check_file
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 LARGEST_JSON = 2**24  # bytes
@@ -41,6 +42,7 @@ def refuse_pointer(path: Path) -> None:
 
 def read_object(path: Path, fix: str = "fetch or write it anew") -> dict:
     """Return the JSON object in a file; raises `DataError` where it is none, or of more than 16 MiB."""
+    check_file(path)
     if (size := path.stat().st_size) > LARGEST_JSON:
         raise DataError(f"{path} has {size:,} bytes, expected a JSON object of at most {LARGEST_JSON:,}", fix=fix)
     refuse_pointer(path)
@@ -122,7 +124,7 @@ def build(path: Path, make: Callable[[], M], sizes: Sequence[int]) -> M:
         BasisError: an error of the module's own class, with the file's name.
     """
     try:
-        with untouched(), _Within(sizes):
+        with untouched(), within(sizes):
             return make()
     except BasisError as error:
         raise type(error)(f"{path}: {error}") from error
@@ -132,12 +134,21 @@ def build(path: Path, make: Callable[[], M], sizes: Sequence[int]) -> M:
         ) from error
 
 
-class _Within(TorchFunctionMode):
-    """Stops what makes more tensors in a module, or more values, than a file holds."""
+def within(sizes: Sequence[int]) -> Within:
+    """Return what stops a module that asks for many more tensors, or values, than a file holds."""
+    error = DataError(
+        f"a larger network is described than the {len(sizes)} tensors of {sum(sizes):,} values that are there",
+        fix="fetch or write it anew: the description was damaged or changed",
+    )
+    return Within(2 * len(sizes) + SPARE, 2 * sum(sizes) + SPARE**3, error)
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+
+class Within(TorchFunctionMode):
+    """Stops what makes more tensors in a module than ``count``, or more values, with an error, before they are made."""
+
+    def __init__(self, count: int, values: float, error: BasisError) -> None:
         super().__init__()
-        self.count, self.values = len(sizes), sum(sizes)
+        self.count, self.values, self.error = count, values, error
         self.made = self.made_values = 0
 
     def __enter__(self) -> Self:
@@ -162,11 +173,8 @@ class _Within(TorchFunctionMode):
             self._check(self.made, self.made_values)
 
     def _check(self, count: int, values: int) -> None:
-        if count > 2 * self.count + SPARE or values > 2 * self.values + SPARE**3:
-            raise DataError(
-                f"a larger network is described than the {self.count} tensors of {self.values:,} values that are there",
-                fix="fetch or write it anew: the description was damaged or changed",
-            )
+        if count > self.count or values > self.values:
+            raise self.error
 
 
 def _values(args: tuple, kwargs: dict) -> int:

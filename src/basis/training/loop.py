@@ -19,8 +19,9 @@ from torch.nn import functional
 
 from basis.core.checkpoint import PRIORS, header_of, load_prior
 from basis.core.dataset import Dataset
-from basis.core.errors import DivergenceError, UsageError
-from basis.core.loading import untouched
+from basis.core.errors import BasisError, DivergenceError, UsageError
+from basis.core.limits import check_request, memory
+from basis.core.loading import Within, brief, untouched
 from basis.core.prior import DensityPrior, Prior
 from basis.core.saving import serialized
 from basis.core.schedule import geometric, overlapping
@@ -36,6 +37,8 @@ HELD_OUT = 2_000  # images of the validation split that measure the held-out los
 PART = 100  # images of these at a time
 FAR = 0.5  # error of compiled gradients, in parts of them, that rounding does not explain
 GOLDEN = 0.6180339887  # its multiples are spread evenly, in no relation to the order of the noise levels
+MOST_TENSORS = 100_000  # of a network
+VALUE = 20  # bytes that a weight takes in training: itself, its average, its gradient and two moments
 PAIRED = 10_000  # training images between which the largest distance is found
 
 
@@ -188,13 +191,19 @@ def _with_levels(recipe: Recipe, images: Tensor) -> Recipe:
 
 def _prior(recipe: Recipe, shape: tuple[int, ...]) -> Prior:
     """Return the new prior, after checking that the recipe's arguments fit."""
+    check_request(f"batch = {recipe.batch}", VALUE * recipe.batch * math.prod(shape), fix="make it smaller")
+    large = UsageError(
+        "the recipe's network is larger than this machine can train", fix="choose fewer blocks, or smaller widths"
+    )
     try:
-        prior = PRIORS.make(recipe.prior, recipe.arguments)
-    except (TypeError, KeyError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
+        with Within(MOST_TENSORS, memory() / VALUE, large):
+            prior = PRIORS.make(recipe.prior, recipe.arguments)
+    except BasisError:
+        raise
+    except Exception as error:  # whatever a layer makes of a wrong argument
         raise UsageError(
-            f"the recipe's arguments do not suit prior '{recipe.prior}' ({error})", fix=f"see {bundled_recipe('mnist')}"
+            f"the recipe's arguments do not suit prior '{recipe.prior}' ({brief(error)})",
+            fix=f"see {bundled_recipe('mnist')}",
         ) from error
     if prior.shape != shape:
         raise UsageError(

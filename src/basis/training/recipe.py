@@ -6,16 +6,17 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from annotated_types import Ge, Le, Lt
 
 from basis.core.errors import DataError, UsageError, unknown
+from basis.core.limits import read_file
+from basis.core.loading import brief
+from basis.core.settings import Above0, Count, Finite, NonNegative, Positive, Share, Whole, takes, words
 from basis.recipes import recipe as bundled_recipe
 
-TYPES = {
-    "str": str, "dict": dict, "int": int, "float": int | float, "bool": bool, "Noise": dict, "Levels | None": dict,
-    "Finetune | None": dict,
-    "float | str": int | float | str, "int | str": int | str,
-}  # fmt: skip
-POSITIVE = ("steps", "batch", "learning_rate", "warmup", "clip", "every")
+MOST_LEVELS = 1_000  # each with a network of its own
 CHOICES = {
     "precision": ("no", "bf16", "fp16"),
     "stored": ("fp32", "bf16"),
@@ -27,10 +28,14 @@ CHOICES = {
 class Noise:
     """Noise levels seen in training: ln σ ~ N(mean, std²) cut off at min and max, σ in units of the data."""
 
-    mean: float = -1.1
-    std: float = 1.4
-    min: float = 0.005
-    max: float = 10.0
+    mean: Finite = -1.1
+    std: Positive = 1.4
+    min: NonNegative = 0.005
+    max: Above0 = 10.0
+
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise UsageError(f"noise.min is {self.min:g}, above noise.max, {self.max:g}", fix="exchange them")
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class Levels:
         count: number of levels, or "overlap": as many as make neighbours overlap (NCSNv2, technique 2).
     """
 
-    max: float | str = "data"
-    min: float = 0.01
-    count: int | str = "overlap"
+    max: Positive | Literal["data"] = "data"
+    min: Positive = 0.01
+    count: Count | Literal["overlap"] = "overlap"
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,11 @@ class Finetune:
         max, min, count: the levels, geometric.
     """
 
-    steps: int
-    learning_rate: float
-    max: float = 1.0
-    min: float = 0.01
-    count: int = 10
+    steps: Count
+    learning_rate: Positive
+    max: Positive = 1.0
+    min: Positive = 0.01
+    count: Annotated[int, Ge(1), Le(MOST_LEVELS)] = 10
 
 
 @dataclass(frozen=True)
@@ -110,52 +115,56 @@ class Recipe:
     prior: str
     arguments: dict
     data: str
-    steps: int
-    batch: int = 128
-    learning_rate: float = 5e-3
-    warmup: int = 500
-    decay: float = 0.4
-    beta2: float = 0.99
-    ema: float = 50_000
-    clip: float = 10.0
+    steps: Count
+    batch: Count = 128
+    learning_rate: Positive = 5e-3
+    warmup: Count = 500
+    decay: Share = 0.4
+    beta2: Annotated[float, Ge(0), Lt(1)] = 0.99
+    ema: NonNegative = 50_000
+    clip: Above0 = 10.0
     unit_weights: bool = False
     objective: str = "denoising"
-    anneal_power: float = 2.0
+    anneal_power: Finite = 2.0
     dequantize: bool = False
     flip: bool = False
-    known: float = 0.0
-    labels: float = 0.0
-    shift: int = 0
+    known: Share = 0.0
+    labels: NonNegative = 0.0
+    shift: Whole = 0
     precision: str = "no"
     stored: str = "fp32"
     compile: bool = False
-    every: int = 1_000
-    calibrate: int = 50
-    seed: int = 0
+    every: Count = 1_000
+    calibrate: Whole = 50
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     noise: Noise = field(default_factory=Noise)
     levels: Levels | None = None
     finetune: Finetune | None = None
 
 
+TABLES = {"noise": Noise, "levels": Levels, "finetune": Finetune}
+
+
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe; raises `DataError` for a file that is not one, `UsageError` for what it does not know."""
+    if not Path(path).exists():
+        raise UsageError(f"no recipe at {path}", fix="check the path, or give recipe:NAME (`basis list` has the names)")
     try:
-        values = tomllib.loads(Path(path).read_text())
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"no recipe at {path}", fix="check the path, or give recipe:NAME (`basis list` has the names)"
+        values = tomllib.loads(read_file(Path(path)).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(
+            f"{path} is not TOML ({brief(error)})", fix=f"see {bundled_recipe('mnist')} for an example"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not TOML ({error})", fix=f"see {bundled_recipe('mnist')} for an example") from error
     fields = {entry.name: entry for entry in dataclasses.fields(Recipe)}
+    kinds = {**get_type_hints(Recipe, include_extras=True), **dict.fromkeys(TABLES, dict)}
     for key, value in values.items():
         if key not in fields:
             raise unknown(f"entry in {path}:", key, fields)
-        _check(path, key, value, str(fields[key].type))
+        _check(path, key, value, kinds[key])
     needed = [name for name, entry in fields.items() if entry.default is entry.default_factory is dataclasses.MISSING]
     if absent := [name for name in needed if name not in values]:
         raise UsageError(f"{path} lacks {', '.join(absent)}", fix=f"see {bundled_recipe('mnist')} for an example")
-    for name, cls in (("noise", Noise), ("levels", Levels), ("finetune", Finetune)):
+    for name, cls in TABLES.items():
         if name in values:
             values[name] = _table(path, name, values[name], cls)
     return Recipe(**values)
@@ -163,7 +172,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 def _table(path: str | Path, name: str, values: dict, cls: type):
     """Return the dataclass that a table of the recipe describes."""
-    fields = {entry.name: str(entry.type) for entry in dataclasses.fields(cls)}
+    fields = get_type_hints(cls, include_extras=True)
     for key, value in values.items():
         if key not in fields:
             raise unknown(f"entry in {path}: {name}.", key, fields)
@@ -176,10 +185,8 @@ def _table(path: str | Path, name: str, values: dict, cls: type):
         ) from error
 
 
-def _check(path: str | Path, key: str, value: object, kind: str) -> None:
-    if not isinstance(value, TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise UsageError(f"{path}: expected {key} of type {kind}, got {value!r}", fix=f"see {bundled_recipe('mnist')}")
-    if key in POSITIVE and isinstance(value, int | float) and not value > 0:
-        raise UsageError(f"{path}: {key} must be positive, got {value}", fix=f"see {bundled_recipe('mnist')}")
+def _check(path: str | Path, key: str, value: object, kind: Any) -> None:
+    if not takes(kind, value):
+        raise UsageError(f"{path}: {key} takes {words(kind)}, got {value!r:.60}", fix=f"see {bundled_recipe('mnist')}")
     if key in CHOICES and value not in CHOICES[key]:
         raise unknown(f"{key} in {path}:", str(value), CHOICES[key])
