@@ -106,7 +106,7 @@ def test_result_json(colorize, image, out, colour_prior):
     facts.pop("evaluations", None)
     assert facts == {
         "input": str(image), "input_in_colour": False, "index": 0, "method": "basis", "method_sha256": None,
-        "background": "black", "samples": 1, "seed": 0,
+        "background": "black", "noise": 0.0, "samples": 1, "seed": 0,
         "settings": {"steps": 2, "levels": 2, "project": True}, "luma": [0.5, 0.25, 0.25], "prior": colour_prior,
         "prior_sha256": {colour_prior: sha}, "device": "cpu", "precision": "no",
     }  # fmt: skip

@@ -38,4 +38,6 @@ def test_other_mixtures(cli, evaluated):
     )
     assert "seed 0" in error
     assert "seed 1" in error
-    fails(cli("compare", evaluated["average"], evaluated["average"].parent / "none.json"), 1, "none.json does not exist")
+    fails(
+        cli("compare", evaluated["average"], evaluated["average"].parent / "none.json"), 1, "none.json does not exist"
+    )

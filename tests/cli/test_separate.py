@@ -40,7 +40,7 @@ def test_result_json(separate, image, out, prior, expected):
     assert (versions["basis"], versions["torch"]) == (basis.__version__, torch.__version__)
     assert facts == {
         "input": str(image), "image_is_mean": True, "index": 0, "method": "basis", "method_sha256": None,
-        "background": "black", "samples": 1, "seed": 5,
+        "background": "black", "noise": 0.0, "samples": 1, "seed": 5, "evaluations": 5,
         "settings": {"steps": 2, "levels": 2, "project": False}, "weights": [1.0, 1.0], "prior": prior,
         "device": "cpu", "precision": "no",
         "prior_sha256": {prior: json.loads((Path(prior) / "card.json").read_text())["sha256"]},

@@ -211,7 +211,14 @@ class Product(Prior):
 def _score(prior: Prior, x: Tensor, sigma: float | Tensor) -> Tensor:
     """Return the prior's score of x, (B, *S), in the type of x; an error that weights of another type cause says so."""
     try:
-        return prior.score(x, sigma).to(x.dtype)
+        found = prior.score(x, sigma)
+        if not isinstance(found, Tensor) or found.shape != x.shape:
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UsageError(
+                f"expected a score of shape {tuple(x.shape)} from {type(prior).__name__}, got {got}",
+                fix="let its score return a tensor like x",
+            )
+        return found.to(x.dtype)
     except RuntimeError as error:
         types = {str(p.dtype)[6:] for p in prior.parameters() if p.is_floating_point() and p.dtype != x.dtype}
         if isinstance(error, torch.OutOfMemoryError) or not types:
@@ -241,7 +248,7 @@ class Rescaled(Prior):
 
     def __init__(self, prior: Prior, scale: float, shift: float = 0.0) -> None:
         if not 0 < scale < math.inf:
-            raise UsageError(f"scale must be positive, got {scale}")
+            raise UsageError(f"scale must be positive, got {scale}", fix="for instance scale=2.0")
         ends = prior.support
         super().__init__(
             prior.shape,

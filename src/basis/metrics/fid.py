@@ -54,7 +54,7 @@ class FID(FeatureMetric):
         """Return the distance; raises `UsageError` unless two images of each kind at least were given."""
         kinds = ("real", "fake")
         if self._state is None or min(int(getattr(self._state, f"{kind}_features_num_samples")) for kind in kinds) < 2:
-            raise UsageError(f"{self.name} needs at least two separated and two real images")
+            raise UsageError(f"{self.name} needs at least two separated and two real images", fix="evaluate more")
         return self._state.compute().item(), None
 
     def _begin(self, dimensions: int) -> Any:

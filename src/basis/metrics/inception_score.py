@@ -73,7 +73,9 @@ class InceptionScore(FeatureMetric):
     def compute(self) -> tuple[float, float | None]:
         """Return mean and standard deviation over the splits; raises `UsageError` where a split has no image."""
         if self.count < self.splits:
-            raise UsageError(f"{self.name} needs at least {self.splits} images, one a split, got {self.count}")
+            raise UsageError(
+                f"{self.name} needs at least {self.splits} images, one a split, got {self.count}", fix="evaluate more"
+            )
         n = self._marginal.sum(1)  # probabilities sum to 1
         marginal = self._marginal / n[:, None]
         scores = (self._negentropy / n - torch.xlogy(marginal, marginal).sum(1)).exp()

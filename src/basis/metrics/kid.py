@@ -73,7 +73,7 @@ class KID(FeatureMetric):
         fake, real = self._kept[False].rows(), self._kept[True].rows()
         size = min(self.size, len(fake), len(real))
         if size < 2:
-            raise UsageError(f"{self.name} needs at least two separated and two real images")
+            raise UsageError(f"{self.name} needs at least two separated and two real images", fix="evaluate more")
         rng, found = np.random.default_rng((self.seed, 2)), []
         for _ in range(self.subsets):
             f, r = (rows[rng.permutation(len(rows))[:size]] for rows in (fake, real))

@@ -59,7 +59,8 @@ class GaussianMixture(DensityPrior):
         if weights.shape != (count,) or covariances.shape != (count, size, size) or not (weights > 0).all():
             raise UsageError(
                 f"expected {count} positive weights and covariances ({count}, {size}, {size}), got "
-                f"{tuple(weights.shape)} and {tuple(covariances.shape)}"
+                f"{tuple(weights.shape)} and {tuple(covariances.shape)}",
+                fix="give one positive weight and one covariance for each mean",
             )
         variances, bases = torch.linalg.eigh(covariances.double())
         if variances.min() < -1e-6 * variances.abs().max() or not torch.allclose(covariances, covariances.mT):
