@@ -237,7 +237,7 @@ def test_mixtures_out_of_range(cli, prior, tmp_path, command, arguments):
 def test_no_mixtures_of_a_folder(cli, prior, tmp_path, n):
     cli("make-mixtures", digits, "--n", 2, "--out", tmp_path / "mix")
     result = cli("evaluate", tmp_path / "mix", "--prior", prior, "--n", n)
-    assert (result.code, result.err[-1]) == (2, f"basis: expected n >= 1, got {n}")
+    assert (result.code, result.err[-1]) == (2, f"basis: expected n >= 1, got {n}. To fix: for instance --n 100")
 
 
 # The program
