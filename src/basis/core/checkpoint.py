@@ -127,7 +127,9 @@ def load_module(path: Path, make: Callable[[], M]) -> M:
     """
     try:
         tensors = load_file(path)
-    except FileNotFoundError:  # another process has moved it to its place
+    except (FileNotFoundError, RuntimeError):  # torch's word where another process has just moved it to its place
+        if path.is_file():
+            raise
         tensors = load_file(still(path))
     module = build(path, make, [value.numel() for value in tensors.values()])
     expected = module.state_dict()
@@ -153,7 +155,9 @@ def open_weights(source: str | Path, sha256: str | None = None) -> tuple[Path, d
             actual = sha256_of(path) if expected else None
             if actual == expected:
                 return path, _header(path)
-        except FileNotFoundError:  # another process has moved it to its place
+        except (FileNotFoundError, RuntimeError):  # torch's word where another process has just moved it to its place
+            if path.is_file():
+                raise
             continue
         if seen == (seen := (path, expected, actual)):  # at the first time another process may just have replaced it
             raise DataError(
