@@ -1,6 +1,7 @@
 """Sizes are looked at before memory is taken, limits can be raised, and nothing is read that may never end."""
 
 import gzip
+import inspect
 import io
 import json
 import os
@@ -287,26 +288,20 @@ def test_pipes_and_folders_among_the_pictures_of_a_set_are_passed_over(pipe, tmp
 
 
 def test_deep_folders(tmp_path):
-    """Two thousand folders inside each other are more than Python's stack has room for."""
-    names = ["d"] * 1200
-    here = os.open(tmp_path, os.O_RDONLY)
-    for name in names:
-        os.mkdir(name, dir_fd=here)
-        inner = os.open(name, os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    buffer = io.BytesIO()
-    Image.new("L", (4, 4), 9).save(buffer, "PNG")
-    handle = os.open("a.png", os.O_WRONLY | os.O_CREAT, dir_fd=here)
-    os.write(handle, buffer.getvalue())
-    os.close(handle)
-    os.close(here)
+    """The walk does not recurse: 250 folders inside each other are read with room for 100 calls."""
+    deep = tmp_path.joinpath(*["d"] * 250)
+    for folder in reversed([deep, *deep.parents[:249]]):
+        folder.mkdir()
+    Image.new("L", (4, 4), 9).save(deep / "a.png")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
     try:
         data = Folder(tmp_path, size=4)
-        assert sum(len(data.files(split)) for split in ("train", "validation", "test")) == 1
-        assert data.classes == ["d"]
-    finally:  # pytest's own clean-up has no room for them either
-        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
+        files = [path for split in ("train", "validation", "test") for path in data.files(split)]
+    finally:
+        sys.setrecursionlimit(limit)
+    assert files == [deep / "a.png"]
+    assert data.classes == ["d"]
 
 
 def test_links_to_folders_are_not_followed(tmp_path):

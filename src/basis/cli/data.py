@@ -140,7 +140,7 @@ def _tell(note: str, spent: Tensor | None) -> None:
     """Print what the figures lack, and what they cost."""
     if note:
         cli.complain(note)
-    if spent is not None:
+    if spent is not None and spent.any():
         typer.echo(f"{spent.float().mean():.0f} evaluations a source ({spent.min()} to {spent.max()})")
 
 
