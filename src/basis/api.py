@@ -135,7 +135,9 @@ def stream(
     index = list(range(count) if index is None else index)
     batch_size = count if batch_size is None else batch_size
     if len(index) != count:
-        raise UsageError(f"expected an index for each of {count} mixtures, got {len(index)}")
+        raise UsageError(
+            f"expected an index for each of {count} mixtures, got {len(index)}", fix="leave it out for 0, 1, 2, …"
+        )
     for name, value, least in (
         ("samples", samples, 1),
         ("batch_size", batch_size, 1),

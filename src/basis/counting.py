@@ -138,9 +138,8 @@ def count_sources(
     """
     if not (takes(Count, most) and takes(Positive, sigma)):
         raise UsageError(f"expected most >= 1 and sigma > 0, got {most} and {sigma}", fix="for instance most=4")
-    mixture = as_tensor(mixture)
-    check_request(f"most={most}", 4 * most**2 * mixture.numel(), fix="try fewer sources")
-    mixture = mixture[None] if mixture.dim() == len(prior.shape) else mixture
+    check_request(f"most={most}", 4 * most**2 * as_tensor(mixture).numel(), fix="try fewer sources")
+    mixture = pose(mixture, prior, WeightedSum([1.0 / most if mean else 1.0] * most), sigma).mixture
     size, found, evidence, missing = math.prod(prior.shape), [], [], []
     for count in range(1, most + 1):
         scale, mixing = count if mean else 1, WeightedSum([1.0] * count)

@@ -50,6 +50,11 @@ def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None =
         >>> generate(unit, n=3).shape
         torch.Size([3, 1])
     """
+    if not (isinstance(prior, Prior) and isinstance(sampler, Sampler | None)):
+        raise UsageError(
+            f"expected a prior and a sampler or None, got {type(prior).__name__} and {type(sampler).__name__}",
+            fix="see basis.load_prior and basis.Heun",
+        )
     if not (takes(Count, n) and takes(Count, batch_size) and takes(Whole, seed)):
         raise UsageError(
             f"expected whole n >= 1, batch_size >= 1 and seed >= 0, got {n}, {batch_size} and {seed}",

@@ -77,6 +77,8 @@ def draw_mixtures(
         index: numbers of the mixtures to draw, in place of the first n.
         noise: standard deviation of Gaussian noise that is added to the mixtures.
     """
+    if index is not None and not takes(Sequence[Whole], index):
+        raise UsageError(f"expected numbers of mixtures, whole and at least 0, got {index}", fix="leave index out")
     if not (takes(Count, sources) and sources > 1 and takes(Count, n) and takes(Whole, seed)):
         raise UsageError(
             f"expected at least 2 sources, n >= 1 and seed >= 0, whole numbers, got {sources}, {n} and {seed}",

@@ -59,6 +59,7 @@ COSTLY = (
 )  # fmt: skip
 """Settings that say how many evaluations a separation takes: with a budget they are not free."""
 
+MOST = 1_000_000  # evaluations of a budget
 COLOUR = 3  # channels
 COLOUR_CHAIN = {"posterior": "moment_matching", "iterations": 2, "sigma_max": 5.0, "sigma_min": 0.01, "rho": 4.0}
 COLOUR_STEP = 3  # evaluations of one step of it: one forward, two backward; of three, some were unstable
@@ -96,8 +97,11 @@ def within(budget: int, colours: int = 0) -> tuple[str, dict]:
         >>> within(300)[1]["candidates"], within(300)[1]["steps"]
         (3, 94)
     """
-    if not takes(Count, budget):
-        raise UsageError(f"expected a budget of at least 1 evaluation, got {budget}", fix="for instance budget=300")
+    if not takes(Count, budget) or budget > MOST:
+        raise UsageError(
+            f"expected a budget of at least 1 evaluation and at most {MOST:,}, got {budget}",
+            fix="for instance budget=300",
+        )
     if colours == 1:
         return "sample", {**ONE_COLOUR, "steps": budget}
     if colours:

@@ -56,7 +56,7 @@ def faults(case: Case, outcome: Outcome) -> list[str]:
             found.append(f"has a message of {len(lines)} lines, {max(map(len, lines), default=0)} characters wide")
         if "To fix: " not in outcome.err:
             found.append("does not say what to do")
-        if outcome.left:
+        if outcome.left and not case.harmless:
             found.append(f"left {', '.join(outcome.left[:5])}")
     if outcome.memory > MEMORY:
         found.append(f"took {outcome.memory / 2**30:.1f} GiB")

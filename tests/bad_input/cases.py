@@ -13,10 +13,10 @@ BASE: list[Path] = []  # the folder of what is good, once it is made
 @cache
 def static() -> dict[str, Case]:
     """Return the cases that are written down, by their names."""
-    from bad_input import files, models, options, python, tables
+    from bad_input import datasets, files, foreign, imports, models, options, python, recipes, tables
 
     found: dict[str, Case] = {}
-    for part in (options, files, models, tables, python):
+    for part in (options, imports, files, models, foreign, recipes, datasets, tables, python):
         for case in part.static():
             assert case.name not in found, case.name
             found[case.name] = case
@@ -30,11 +30,11 @@ def cut(name: str, share: float) -> Case:
 
 
 def flipped(name: str, places: list[float], byte: int) -> Case:
-    from bad_input import files, models
+    from bad_input import files, foreign, models
 
     if name == "weights":
         return models.safetensors_flipped(places, byte)
-    return models.glow_flipped("index", places, byte) if name == "glow" else files.flipped(name, places, byte)
+    return foreign.glow_flipped("index", places, byte) if name == "glow" else files.flipped(name, places, byte)
 
 
 def setting(command: str, name: str, value: object) -> Case:
@@ -44,9 +44,9 @@ def setting(command: str, name: str, value: object) -> Case:
 
 
 def entry(key: str, value: str) -> Case:
-    from bad_input import tables
+    from bad_input import recipes
 
-    return tables.entry(key, value)
+    return recipes.entry(key, value)
 
 
 def document(kind: str, value: object) -> Case:

@@ -220,12 +220,6 @@ def static():
     for command in ("separate", "count"):
         for path in PATHS:
             yield Case(f"{command} path {ascii(path)[1:40]}", named(command, path))
-    for ending in ("png", "npy", "pt"):
-        yield Case(
-            f"separate good beside bad {ending}",
-            [*named("separate", f"bad.{ending}"), "{base}/good.npy"][:-1],
-            lambda folder, e=ending: (folder / f"bad.{e}").write_text("x"),
-        )
     yield Case("separate nothing", COMMANDS["separate"])
     yield Case("count nothing", COMMANDS["count"])
     yield Case("colorize nothing", COMMANDS["colorize"])

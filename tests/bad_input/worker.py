@@ -126,7 +126,10 @@ def run(case: Case, base: Path, folder: Path, out, err) -> Outcome:
     """Return the outcome of a case in an empty folder."""
     os.chdir(folder)
     if case.make:
-        case.make(folder)
+        try:
+            case.make(folder)
+        except Exception:
+            return Outcome(70, "", f"the input cannot be made: {traceback.format_exc()}", 0, [])
     before = content(folder)
     own = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     process = os.fork()

@@ -14,6 +14,7 @@ from basis.calibration import calibrate as measure
 from basis.calibration import save_calibration
 from basis.cli import options as cli
 from basis.core.checkpoint import foreign, load_prior
+from basis.core.checks import device_of
 from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import BasisError, UsageError
 from basis.files.write import versions
@@ -67,7 +68,7 @@ def _write(
     overwrite: bool,
 ) -> Path:
     """Calibrate a prior by a data set, or by its own samples; return the file."""
-    cli.check_device(device)
+    device_of(device)
     loaded = load_prior(prior, device)
     if loaded.calibration is not None and not overwrite:
         raise UsageError(f"'{prior}' is calibrated already", fix="pass --overwrite to measure it anew")

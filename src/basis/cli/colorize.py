@@ -29,7 +29,7 @@ LUMA = {  # weights of red, green and blue in grey
 TOLERANCE = 1e-3
 
 PriorOption = Annotated[str, typer.Option("--prior", help="Prior of colour images: name, folder or file.")]
-SamplesOption = Annotated[int, typer.Option("--samples", help="Colourings of each image.")]
+SamplesOption = Annotated[int, typer.Option("--samples", max=100_000, help="Colourings of each image.")]
 LumaOption = Annotated[
     str, typer.Option("--luma", help=f"What grey is of colour: {', '.join(LUMA)}, or weights r,g,b with sum 1.")
 ]

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from basis import mixtures as mix
 from basis.cli import options as cli
 from basis.cli.data import TaskOption
+from basis.core.checks import device_of
 from basis.core.claim import cannot_write, claim
 from basis.core.dataset import open_dataset
 from basis.core.errors import UsageError
@@ -53,7 +54,7 @@ def fit(
     mixing, settings = cli.mixing(sources, weights), cli.settings(None, None, set_)
     own = {"seed": seed, **settings, **({} if weights is None else {"alphas": list(mixing.alphas)})}
     request = {"method": method, "data": data, "task": task, "sources": mixing.sources, "settings": own}
-    cli.check_device(device)
+    device_of(device)
     loaded, start = open_dataset(data, data_dir), time.monotonic()
     with claim(folder):
         if not needed(folder, METHOD, request, overwrite=overwrite, resume=resume):

@@ -46,7 +46,10 @@ def _draw(prior: str, n: int, seed: int, device: str, precision: str, compile: b
     """Return samples of a prior in one picture."""
     (loaded,) = cli.priors(prior, 1, device, precision, compile)
     if len(loaded.shape) != 3 or loaded.shape[0] not in (1, 3):
-        raise UsageError(f"'{prior}' is over {loaded.shape}, not over images in grey or colour")
+        raise UsageError(
+            f"'{prior}' is over {loaded.shape}, not over images in grey or colour",
+            fix="choose a prior of images with 1 or 3 channels",
+        )
     images = list(draw(loaded, n, seed))
     columns = math.ceil(math.sqrt(2 * n))
     return grid([images[start : start + columns] for start in range(0, n, columns)], [])

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from torch import Tensor
 from tqdm import tqdm
 
 from basis.core.accelerated import Accelerated
 from basis.core.checkpoint import foreign, load_prior, locate, read_card, weights_sha256
+from basis.core.checks import device_of
 from basis.core.errors import UsageError
 from basis.core.learned import load_separator
 from basis.core.mixing import Mixing
@@ -35,7 +35,7 @@ BudgetOption = Annotated[
 StepsOption = Annotated[int | None, typer.Option("--steps", help="Steps at each noise level.")]
 LevelsOption = Annotated[int | None, typer.Option("--levels", help="Number of noise levels.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Another setting of the method, NAME=VALUE.")]
-SamplesOption = Annotated[int, typer.Option("--samples", help="Posterior samples of each mixture.")]
+SamplesOption = Annotated[int, typer.Option("--samples", max=100_000, help="Posterior samples of each mixture.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Fixes the result.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute: cpu, cuda, cuda:1, mps.")]
 PrecisionOption = Annotated[
@@ -101,7 +101,7 @@ def priors(names: str, sources: int, device: str, precision: str = "no", compile
         raise UsageError(
             f"got {len(parts)} priors for {sources} sources", fix="give one prior for all, or one a source"
         )
-    check_device(device)
+    device_of(device)
     loaded = {name: load_prior(name, device) for name in dict.fromkeys(parts)}
     if precision != "no" or compile:
         loaded = {name: Accelerated(prior, precision, compile) for name, prior in loaded.items()}
@@ -120,14 +120,6 @@ def windowed(priors: list[Prior], mixture: Tensor, path: Path) -> tuple[list[Pri
     count = len(wrapped[id(priors[0])].corners)
     complain(f"{path}: {size[1]}×{size[0]} pixels by {count} windows of {window[1]}×{window[0]}")
     return [wrapped[id(prior)] for prior in priors], {"windows": count}
-
-
-def check_device(device: str) -> None:
-    """Raise `UsageError` for a device that is not there."""
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:  # NotImplementedError is a RuntimeError
-        raise UsageError(f"device '{device}' is not available here", fix="use --device cpu") from error
 
 
 def method(

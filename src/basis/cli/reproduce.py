@@ -12,6 +12,7 @@ import typer
 from tqdm import tqdm
 
 from basis.cli import options as cli
+from basis.core.checks import device_of
 from basis.core.errors import UsageError
 from basis.reproduction.experiment import Outcome
 from basis.reproduction.plan import Cost, in_words
@@ -64,7 +65,7 @@ def reproduce(
     computes only what is new. A row of your own: --method "Mine=my_separator.py". Methods that learn are looked for in
     fits/METHOD-mnist-TASK, then models/METHOD-mnist-TASK; a row that lacks one says how to fit it.
     """
-    cli.check_device(device)
+    device_of(device)
     setup = Setup(
         n,
         seed,

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from basis.core.arrays import plain_torch
+from basis.core.checks import device_of, path_of
 from basis.core.durable import sha256_of
 from basis.core.errors import DataError, UsageError, unknown
 from basis.core.format import FORMATS, Format
@@ -28,19 +29,23 @@ from basis.core.loading import (
     plain_names,
     read_object,
     refuse_pointer,
+    untouched,
 )  # fmt: skip
 from basis.core.output import READY, current
 from basis.core.plausibility import read_calibration
 from basis.core.prior import Prior
 from basis.core.registry import Registry
 from basis.core.saving import CARD, HEADER, WEIGHTS, save_content, serialized
+from basis.core.settings import checked
 
 PRIORS = Registry("kind of prior", "basis.priors", Prior)
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
+WHAT = "the name, folder or file of a prior"
 PRIOR = "prior"  # kind of folder, see `basis.core.output.Mark`
 M = TypeVar("M", bound=nn.Module)
 
 
+@checked
 def save_prior(
     prior: Prior,
     arguments: dict,
@@ -66,7 +71,8 @@ def save_prior(
 
     Raises:
         UsageError: the folder holds a prior already and ``overwrite`` is not set, or files of these names that basis
-            did not write, or another process is writing there.
+            did not write, or another process is writing there; the prior is of no kind that `load_prior` finds, or
+            arguments, card or dtype are not as described.
 
     Example:
         >>> import tempfile
@@ -76,13 +82,26 @@ def save_prior(
         >>> load_prior(folder).shape
         (1, 8, 8)
     """
-    content = serialized(prior, header_of(prior, arguments), dtype)
+    header = header_of(prior, arguments)
+    with untouched():
+        built = PRIORS.make(header["prior"], arguments)
+    if wrong := mismatches(built.state_dict(), plain_names(prior.state_dict())):
+        raise UsageError(
+            f"the arguments do not build this prior: {listed(wrong)}", fix="give those that it was made with"
+        )
+    content = serialized(prior, header, dtype)
     return save_content(content, folder, PRIOR, card, overwrite=overwrite)
 
 
 def header_of(prior: Prior, arguments: dict) -> dict:
     """Return what the header of a prior's weights says, from which `load_prior` builds it."""
-    return {"prior": PRIORS.name_of(type(prior)), "arguments": arguments}
+    name = PRIORS.name_of(type(prior))
+    if name not in PRIORS.names() or PRIORS.get(name) is not type(prior):
+        raise UsageError(
+            f"no kind of prior by which it could be found again has the class {type(prior).__name__}",
+            fix="name the class in an entry point of the group basis.priors, see CONTRIBUTING.md",
+        )
+    return {"prior": name, "arguments": arguments}
 
 
 @plain_torch()
@@ -107,16 +126,18 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
         >>> load_prior("mnist").shape
         (1, 28, 28)
     """
+    where = device_of(device)
+    if isinstance(source, str | Path):
+        path_of(source, WHAT)
     if reader := foreign(source):
-        return reader.read(source).prior.to(device)
+        return reader.read(source).prior.to(where)
     if not isinstance(source, str | Path):
-        what = type(source).__name__
-        raise UsageError(f"expected the name, folder or file of a prior, got {what}", fix="see basis.load_prior")
+        raise UsageError(f"expected {WHAT}, got {type(source).__name__}", fix="see basis.load_prior")
     path, config = open_weights(source, sha256)
     name, arguments = described(path, config, "prior")
     prior = load_module(path, lambda: PRIORS.get(name)(**arguments))
     prior.calibration = read_calibration(folder_of(path), read_card(path).get("sha256"))
-    return prior.to(device)
+    return prior.to(where)
 
 
 def load_module(path: Path, make: Callable[[], M]) -> M:

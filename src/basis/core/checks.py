@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
+from pathlib import Path
+
+import torch
 
 from basis.core.errors import UsageError, shown
 
@@ -59,6 +62,44 @@ def levels_of(levels: Sequence[float]) -> tuple[float, ...]:
             fix="for instance [1.0, 0.1]",
         )
     return tuple(levels)
+
+
+def weights_of(weights: Iterable[float], fix: str) -> tuple[float, ...]:
+    """Return weights as numbers; raises `UsageError` unless they are finite and at least one is not zero.
+
+    Example:
+        >>> weights_of([1, 0.5], fix="")
+        (1.0, 0.5)
+    """
+    values = weights.tolist() if hasattr(weights, "tolist") else weights
+    entries = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else []
+    numbers = [float(entry) for entry in entries if isinstance(entry, Real) and math.isfinite(entry)]
+    if len(numbers) < len(entries) or not any(numbers):
+        raise UsageError(f"expected at least one weight, finite and not all zero, got {shown(values)}", fix=fix)
+    return tuple(numbers)
+
+
+def path_of(source: object, what: str) -> Path:
+    """Return a path; raises `UsageError`, with what was expected, for what cannot be one."""
+    if not isinstance(source, str | Path):
+        raise UsageError(f"expected {what}, got {shown(source)}", fix="give it as text or as a pathlib.Path")
+    try:
+        Path(source).exists()
+    except (OSError, ValueError) as error:  # too long, a NUL in it, a loop of links
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{shown(str(source))} is no path ({reason})", fix=f"give {what}") from error
+    return Path(source)
+
+
+def device_of(device: object) -> torch.device:
+    """Return a device; raises `UsageError` for one that is not there."""
+    try:
+        if not isinstance(device, str | torch.device):
+            raise TypeError
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, TypeError) as error:  # NotImplementedError is a RuntimeError
+        raise UsageError(f"device '{device}' is not available here", fix="use cpu") from error
+    return torch.device(device)
 
 
 def image_of(shape: Sequence[int], of: str) -> tuple[int, int, int]:

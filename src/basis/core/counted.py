@@ -27,6 +27,8 @@ class Meter:
 
     def count(self, found: Tensor) -> Tensor:
         """Count an answer for (B, ...) examples, and again each time that gradients pass back through it."""
+        if not isinstance(found, Tensor) or not found.dim():
+            return found  # which `Product` refuses
         size = len(found)
         self.examples += size
         if found.requires_grad:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from basis.core.errors import DataError, UsageError, unknown
+from basis.core.errors import DataError, UsageError, shown, unknown
 from basis.core.registry import Registry
 from basis.core.settings import Typed, from_text, kinds
 
@@ -105,6 +105,10 @@ def open_dataset(spec: str, root: str | Path | None = None) -> Dataset:
         >>> type(data).__name__, data.path, data.size
         ('Folder', 'photos', 32)
     """
+    if not isinstance(spec, str):
+        raise UsageError(
+            f"expected the name of a data set, got {shown(spec)}", fix="for instance mnist, see `basis list`"
+        )
     if AND in spec:
         first, _, second = spec.partition(AND)
         return Together(open_dataset(first, root), open_dataset(second, root))

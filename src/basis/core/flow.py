@@ -13,6 +13,7 @@ from basis.core.errors import UsageError
 from basis.core.noise import Noise
 from basis.core.prior import Prior
 from basis.core.schedule import geometric, nearest
+from basis.core.settings import Count, Whole, takes
 
 
 @plain_torch()
@@ -53,9 +54,12 @@ def flow_log_prob(
         >>> bool((found - unit.log_prob(torch.tensor([[1.0]]), 0.5)).abs() < 1e-3)
         True
     """
-    if not (0 < sigma < sigma_max < math.inf and steps >= 1 and (probes is None or probes >= 1)):
+    whole = takes(Count, steps) and takes(Count | None, probes) and takes(Whole, seed)
+    if not (whole and takes(float, sigma) and takes(float, sigma_max) and 0 < sigma < sigma_max < math.inf):
         raise UsageError(
-            f"expected 0 < sigma < sigma_max, steps >= 1 and probes >= 1, got {sigma}, {sigma_max}, {steps}, {probes}"
+            f"expected 0 < sigma < sigma_max, steps >= 1, probes >= 1 and seed >= 0, got {sigma}, {sigma_max}, "
+            f"{steps}, {probes} and {seed}",
+            fix="for instance sigma=0.05, sigma_max=20.0, steps=32 and probes=1",
         )
     x = x.detach().clone()  # one that `torch.inference_mode` made has no gradients
     sigmas = nearest(geometric(sigma_max, sigma, steps + 1), prior.levels).flip(0).tolist()

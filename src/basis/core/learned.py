@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
 from basis.core.checkpoint import described, load_module, open_weights
+from basis.core.checks import device_of, path_of
 from basis.core.errors import DataError, UsageError
 from basis.core.noise import Noise
 from basis.core.saving import save_content, serialized
@@ -198,7 +199,8 @@ def load_separator(source: str | Path, device: str = "cpu", **settings) -> Learn
         Traceback (most recent call last):
         basis.core.errors.UsageError: no separator at runs/none. To fix: write one with `basis fit`
     """
-    if not Path(source).exists():
+    where = device_of(device)
+    if not path_of(source, "the folder of a method that has learned").exists():
         raise UsageError(f"no separator at {source}", fix="write one with `basis fit`")
     path, config = open_weights(source)
     if "separator" not in config:
@@ -206,7 +208,7 @@ def load_separator(source: str | Path, device: str = "cpu", **settings) -> Learn
     name, arguments = described(path, config, "separator")
     own = {**arguments, **settings}
     try:
-        return load_module(path, lambda: cast(Learned, choose(name, own))).to(device)
+        return load_module(path, lambda: cast(Learned, choose(name, own))).to(where)
     except DataError as error:
         if not settings:
             raise

@@ -84,7 +84,8 @@ def comparable(estimate: Values, target: Values, data_range: DataRange = UNIT) -
     if estimate.shape != target.shape or estimate.dim() < 3 or not estimate.numel():
         raise UsageError(
             f"expected two stacks of sources of one shape (B, K, ...), got {tuple(estimate.shape)} and "
-            f"{tuple(target.shape)}"
+            f"{tuple(target.shape)}",
+            fix="bring both to (mixtures, sources, channels, height, width)",
         )
     if not torch.isfinite(estimate).all() or not torch.isfinite(target).all():
         raise UsageError("the sources have NaN or infinite values", fix="leave such mixtures out, and count them")
@@ -171,7 +172,10 @@ def best_order(table: Tensor, kinds: Sequence[int] | None = None) -> Tensor:
     """
     kind = torch.tensor([0] * table.shape[1] if kinds is None else list(kinds))
     if len(kind) != table.shape[1]:
-        raise UsageError(f"expected the kind of each of {table.shape[1]} sources, got {list(kinds or ())}")
+        raise UsageError(
+            f"expected the kind of each of {table.shape[1]} sources, got {list(kinds or ())}",
+            fix="give a number for each source, equal ones for sources that may change places",
+        )
     apart = (kind[:, None] != kind).to(table.device)
     table = table.masked_fill(apart, table.min().item() - len(kind) * (table.max() - table.min()).item() - 1.0)
     orders = [linear_sum_assignment(rows, maximize=True)[1] for rows in table.transpose(1, 2).cpu().numpy()]
@@ -187,4 +191,11 @@ def reorder(estimate: Tensor, order: Tensor) -> Tensor:
         >>> torch.equal(reorder(mixed_up, align(mixed_up, target)), target)
         True
     """
+    whole = not (order.is_floating_point() or order.is_complex())
+    if order.shape != estimate.shape[:2] or not whole or (order.sort(1)[0] != torch.arange(order.shape[1])).any():
+        raise UsageError(
+            f"expected an order of the {estimate.shape[1]} sources for each of {len(estimate)} mixtures, got a "
+            f"{str(order.dtype)[6:]} {tuple(order.shape)}",
+            fix="give what `align` returns",
+        )
     return torch.stack([sources[index] for sources, index in zip(estimate, order, strict=True)])

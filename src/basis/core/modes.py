@@ -11,6 +11,7 @@ from torch import Tensor
 
 from basis.core.mixing import Mixing
 from basis.core.prior import Product
+from basis.core.settings import checked
 
 SAME = 0.05  # root mean square difference, in units of the data, up to which samples count as one mode
 
@@ -41,6 +42,7 @@ class Modes:
     counts: Tensor
 
 
+@checked
 def find_modes(
     samples: Tensor,
     scores: Tensor | None = None,

@@ -39,7 +39,10 @@ def deviations(noise: float | Tensor, mixture: Tensor) -> Tensor:
     """Return the standard deviation of mixtures' noise, () or (B,), as the mixtures' type; `UsageError` below 0."""
     found = torch.as_tensor(noise, dtype=mixture.dtype, device=mixture.device)
     if not ((found >= 0) & found.isfinite()).all():
-        raise UsageError(f"the mixture's noise must be a standard deviation of at least 0, got {noise}")
+        raise UsageError(
+            f"the mixture's noise must be a standard deviation of at least 0, got {noise}",
+            fix="in units of the data, for instance 0.1",
+        )
     return found
 
 

@@ -169,7 +169,10 @@ class Product(Prior):
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if x.shape[1] != len(self.order):
-            raise UsageError(f"expected a stack of {len(self.order)} sources, (B, K, ...), got {tuple(x.shape)}")
+            raise UsageError(
+                f"expected a stack of {len(self.order)} sources, (B, K, ...), got {tuple(x.shape)}",
+                fix="give as many sources as there are priors",
+            )
         own = sigma if isinstance(sigma, Tensor) and sigma.dim() else None
         if len(self.distinct) == 1 and own is None:
             return self._in_parts(self.distinct[0], x.flatten(0, 1), sigma).unflatten(0, x.shape[:2])
@@ -212,8 +215,8 @@ def _score(prior: Prior, x: Tensor, sigma: float | Tensor) -> Tensor:
     """Return the prior's score of x, (B, *S), in the type of x; an error that weights of another type cause says so."""
     try:
         found = prior.score(x, sigma)
-        if not isinstance(found, Tensor) or found.shape != x.shape:
-            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        if not isinstance(found, Tensor) or found.shape != x.shape or found.is_complex():
+            got = f"{tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
             raise UsageError(
                 f"expected a score of shape {tuple(x.shape)} from {type(prior).__name__}, got {got}",
                 fix="let its score return a tensor like x",

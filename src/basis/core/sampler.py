@@ -63,7 +63,10 @@ class Sampler(Typed, ABC):
         self.sigmas, self.repeats = sigmas.tolist(), repeats
         falling = all(above > below for above, below in pairwise([math.inf, *self.sigmas, 0.0]))
         if not self.sigmas or not falling:
-            raise UsageError(f"expected decreasing positive noise levels, got {self.sigmas}")
+            raise UsageError(
+                f"expected decreasing positive noise levels, got {self.sigmas}",
+                fix="see basis.geometric and basis.karras",
+            )
 
     def on(self, levels: Sequence[float] | None) -> Self:
         """Return this sampler with each noise level replaced by the nearest of ``levels``; itself if that is None."""

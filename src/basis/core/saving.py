@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from basis.core.checks import path_of
 from basis.core.claim import claim
 from basis.core.errors import UsageError
 from basis.core.mark import read_mark
@@ -20,16 +21,29 @@ WEIGHTS, CARD, HEADER = "model.safetensors", "card.json", "basis"
 
 def serialized(module: nn.Module, header: dict, dtype: torch.dtype | None = None) -> bytes:
     """Return the content of the weights file of a module of any kind; ``dtype`` as in `save_prior`."""
+    if dtype is not None and not dtype.is_floating_point:
+        raise UsageError(f"expected a floating-point type of weights, got {dtype}", fix="for instance torch.bfloat16")
+    if any(value.is_meta for value in module.state_dict().values()):
+        raise UsageError("the weights are on the meta device, where they have no values", fix="load them first")
     tensors = {k: v.contiguous().cpu() for k, v in module.state_dict().items()}
     tensors |= {k: tensors[k].to(dtype) for k, weight in module.named_parameters() if dtype and weight.dim()}
-    return save(tensors, metadata={HEADER: json.dumps(header)})
+    return save(tensors, metadata={HEADER: as_json(header, "arguments")})
+
+
+def as_json(value: object, what: str, indent: int | None = None) -> str:
+    """Return a value as JSON; raises `UsageError` where it has parts that are none."""
+    try:
+        return json.dumps(value, indent=indent)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{what} that are saved have to be JSON values ({error})", fix="leave others out") from error
 
 
 def save_content(
     content: bytes, folder: str | Path, kind: str, card: dict | None = None, *, overwrite: bool = False
 ) -> Path:
     """Write weights with their card into a folder of a kind; see `save_prior` and `save_separator`."""
-    folder = Path(folder)
+    folder = path_of(folder, "a folder to write")
+    as_json(card, "the entries of the card")
     with claim(folder):
         if read_mark(folder) is not None:
             if not overwrite:

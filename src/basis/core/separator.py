@@ -138,7 +138,10 @@ def choose(method: str | Separator, settings: dict) -> Separator:
     """Return the separator of a name with settings, as `Registry.make`; a separator is returned as it is."""
     if isinstance(method, Separator):
         if settings:
-            raise UsageError(f"settings {sorted(settings)} go with a method's name, not with a separator")
+            raise UsageError(
+                f"settings {sorted(settings)} go with a method's name, not with a separator",
+                fix="give them to the separator itself",
+            )
         return method
     return SEPARATORS.make(str(method), settings)
 

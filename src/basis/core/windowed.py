@@ -59,7 +59,10 @@ class Windowed(Prior):
                 fix="enlarge the image, or choose a prior of smaller images",
             )
         if not 0 <= overlap < 1 or at_once < 1:
-            raise UsageError(f"expected 0 <= overlap < 1 and at_once >= 1, got {overlap} and {at_once}")
+            raise UsageError(
+                f"expected 0 <= overlap < 1 and at_once >= 1, got {overlap} and {at_once}",
+                fix="for instance overlap=0.5 and at_once=32",
+            )
         super().__init__((prior.shape[0], *size), prior.support, prior.levels, prior.known)
         self.prior, self.at_once = prior, at_once
         (tall, wide), (h, w) = size, prior.shape[1:]
@@ -73,7 +76,10 @@ class Windowed(Prior):
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if x.shape[1:] != self.shape:
-            raise UsageError(f"expected images of shape {self.shape}, got {tuple(x.shape[1:])}")
+            raise UsageError(
+                f"expected images of shape {self.shape}, got {tuple(x.shape[1:])}",
+                fix="make a Windowed for images of this size",
+            )
         if self.shape == self.prior.shape:
             return self.prior.score(x, sigma)
         h, w = self.prior.shape[1:]

@@ -25,7 +25,7 @@ def example(name: str) -> Path:
     """
     path = FOLDER / "truth" / f"{name}.npz"
     if not path.is_file():
-        raise unknown("example", name, (file.stem for file in FOLDER.glob("truth/*.npz")))
+        raise unknown("example", str(name), (file.stem for file in FOLDER.glob("truth/*.npz")))
     return path
 
 

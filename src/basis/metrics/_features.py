@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from basis.core.checkpoint import HEADER, PRETRAINED, WEIGHTS, load_module
+from basis.core.checks import path_of
 from basis.core.claim import claim
 from basis.core.durable import sha256_of
 from basis.core.errors import DataError, UsageError, unknown
@@ -90,6 +91,9 @@ class FeatureMetric(SetMetric):
         Raises:
             UsageError: values of another range than the data's; separated images may be outside of it a little.
         """
+        shape = tuple(getattr(images, "shape", ()))
+        if len(shape) != 4 or 0 in shape:
+            raise UsageError(f"expected images (N, C, H, W), at least one, got {shape}", fix="give a batch of them")
         for features, logits in self.extractor(scaled(images, self.data_range, exact=real)):
             self.take(features, logits, real)
 
@@ -120,6 +124,7 @@ def extractor(source: str | Path | Extractor = "inception", device: str = "cpu")
     """
     if isinstance(source, Extractor):
         return source
+    path = path_of(source, "the name or file of a feature extractor")
     if str(source) == "inception":
         return _inception(device)
     if (name := str(source)) in bundled():
@@ -127,8 +132,8 @@ def extractor(source: str | Path | Extractor = "inception", device: str = "cpu")
         network = load_classifier(owner, device)
         sha256 = sha256_of(FOLDER / owner / WEIGHTS)
         return Extractor(name, sha256, lambda x: _both(network, x.to(device, torch.float32), name in EARLY))
-    if Path(source).is_file():
-        return _torchscript(Path(source), device)
+    if path.is_file():
+        return _torchscript(path, device)
     raise unknown("feature extractor", str(source), ["inception", *bundled()])
 
 

@@ -51,7 +51,10 @@ class DigitsRight(Metric):
         true = self.read(target, exact=True) if self.labels is None else self.labels
         read = self.read(estimate)
         if true.shape != read.shape:
-            raise UsageError(f"expected the labels of mixtures {tuple(read.shape)}, got {tuple(true.shape)}")
+            raise UsageError(
+                f"expected the labels of mixtures {tuple(read.shape)}, got {tuple(true.shape)}",
+                fix="give a label for each source",
+            )
         kinds = DIGITS * torch.tensor([0] * read.shape[1] if self.kinds is None else self.kinds)
         return ((read + kinds).sort(1).values == (true + kinds).sort(1).values).all(1).double()
 
@@ -59,7 +62,10 @@ class DigitsRight(Metric):
     def read(self, x: Tensor, exact: bool = False) -> Tensor:
         """Return the digit read in each source, (B, K), of sources (B, K, 1, 28, 28); ``exact`` as in `scaled`."""
         if tuple(x.shape[2:]) != (1, 28, 28):
-            raise UsageError(f"digits are read from sources (B, K, 1, 28, 28), got {tuple(x.shape)}")
+            raise UsageError(
+                f"digits are read from sources (B, K, 1, 28, 28), got {tuple(x.shape)}",
+                fix="bring them to this shape, or leave this metric out",
+            )
         parts = scaled(x.flatten(0, 1), self.data_range, exact).clamp(0, 1).split(BATCH)
         return torch.cat([self.network(part.to(self.device)).argmax(1).cpu() for part in parts]).unflatten(
             0, x.shape[:2]

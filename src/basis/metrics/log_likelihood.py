@@ -11,6 +11,7 @@ from torch import Tensor
 from basis.core.errors import UsageError
 from basis.core.metric import Metric
 from basis.core.prior import DensityPrior
+from basis.core.settings import Whole, takes
 
 BINS = 256  # of 8-bit images
 BATCH = 100  # images at a time
@@ -82,7 +83,7 @@ def likelihoods(prior: DensityPrior, test: Tensor, separated: Tensor, seed: int 
         seed: fixes u.
 
     Raises:
-        UsageError: the prior has no density.
+        UsageError: the prior has no density, images are not of its shape, or the seed is none.
 
     Example:
         >>> from basis import GaussianMixture
@@ -91,8 +92,10 @@ def likelihoods(prior: DensityPrior, test: Tensor, separated: Tensor, seed: int 
         >>> {name: round(bits, 1) for name, bits in found.bits().items()}
         {'test': 8.0, 'noisy': 8.0, 'separated': 7.7}
     """
-    images = dequantise(test, seed)[:, None]
     noisy = LogLikelihood(prior)
+    if shape := next((tuple(x.shape) for x in (test, separated) if tuple(x.shape[1:]) != prior.shape), None):
+        raise UsageError(f"expected images (N, *{prior.shape}), got {shape}", fix="bring them to the prior's size")
+    images = dequantise(test, seed)[:, None]
     try:
         clean = LogLikelihood(prior, 0.0)(images)
     except UsageError:  # a flow for each level, none of them for σ = 0
@@ -102,6 +105,8 @@ def likelihoods(prior: DensityPrior, test: Tensor, separated: Tensor, seed: int 
 
 def dequantise(images: Tensor, seed: int = 0) -> Tensor:
     """Return 8-bit images k / 255 spread over their bins: ``(k + u) / 256``, u uniform on [0, 1), of the same shape."""
+    if not takes(Whole, seed):
+        raise UsageError(f"expected a whole seed of at least 0, got {seed}", fix="for instance 0")
     u = torch.rand(images.shape, generator=torch.Generator().manual_seed(seed)).to(images)
     return (images * (BINS - 1) + u) / BINS
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
+from basis.core.settings import takes
 from basis.mixings.weighted_sum import WeightedSum
 
 
@@ -33,8 +34,8 @@ class Clipped(Mixing):
 
     def __init__(self, alphas: Sequence[float], low: float = 0.0, high: float = 1.0) -> None:
         self.sum = WeightedSum(alphas)
-        if not low < high:
-            raise UsageError(f"expected low < high, got {low} and {high}")
+        if not (takes(float, low) and takes(float, high) and low < high):
+            raise UsageError(f"expected low < high, got {low} and {high}", fix="for instance 0.0 and 1.0")
         self.low, self.high = low, high
         self.sources = self.sum.sources
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from basis.core.checks import weights_of
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.mixings.weighted_sum import WeightedSum
@@ -30,9 +30,7 @@ class Grayscale(Mixing):
     sources = 1
 
     def __init__(self, weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3)) -> None:
-        self.weights = tuple(float(weight) for weight in weights)
-        if not any(self.weights) or not all(math.isfinite(weight) for weight in self.weights):
-            raise UsageError(f"expected one finite weight a channel, not all zero, got {list(self.weights)}")
+        self.weights = weights_of(weights, fix="give one a channel, for instance [0.299, 0.587, 0.114]")
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() < 3 or x.shape[2] != len(self.weights):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from basis.core.checks import weights_of
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 
@@ -30,17 +31,15 @@ class WeightedSum(Mixing):
     """
 
     def __init__(self, alphas: Sequence[float]) -> None:
-        self.alphas = tuple(float(alpha) for alpha in alphas)
-        if not any(self.alphas) or not all(math.isfinite(alpha) for alpha in self.alphas):
-            raise UsageError(
-                f"expected at least one weight, finite and not all zero, got {list(self.alphas)}",
-                fix="give one weight a source, for instance [1.0, 1.0] for the plain sum of two",
-            )
+        self.alphas = weights_of(alphas, fix="give one a source, for instance [1.0, 1.0] for the plain sum of two")
         self.sources = len(self.alphas)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] != self.sources:
-            raise UsageError(f"expected {self.sources} sources, (B, {self.sources}, ...), got {tuple(x.shape)}")
+            raise UsageError(
+                f"expected {self.sources} sources, (B, {self.sources}, ...), got {tuple(x.shape)}",
+                fix="give as many as there are weights",
+            )
         return torch.tensordot(x.movedim(1, -1), x.new_tensor(self.alphas), 1)
 
     def project(

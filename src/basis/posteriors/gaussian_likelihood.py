@@ -42,7 +42,7 @@ class GaussianLikelihood(Posterior):
     ) -> None:
         super().__init__(prior, mixing, mixture)
         if not 0 < ratio < math.inf:
-            raise UsageError(f"the ratio γ / σ must be positive, got {ratio}")
+            raise UsageError(f"the ratio γ / σ must be positive, got {ratio}", fix="for instance 1.0")
         self.ratio, self.noise = ratio, deviations(noise, mixture)
         self.gain = mixing.gain(torch.full(prior.shape, 0.5, dtype=mixture.dtype, device=mixture.device))
 

@@ -44,7 +44,7 @@ class UnknownWeights(Posterior):
     def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor, spread: float = 0.5) -> None:
         super().__init__(prior, mixing, mixture)
         if not 0 < spread < math.inf:
-            raise UsageError(f"the spread of the weights must be positive, got {spread}")
+            raise UsageError(f"the spread of the weights must be positive, got {spread}", fix="for instance 0.5")
         self.guess, self.spread = weights(mixing, prior).to(mixture), spread
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -120,10 +121,11 @@ def check_label(label: int | None, classes: int | None) -> None:
 def build_unet(settings: dict) -> nn.Module:
     """Return the UNet2DModel of a config, with initial weights, after one run on the smallest image that it takes."""
     try:
-        unet = diffusers().UNet2DModel.from_config(settings)
-        smallest = torch.zeros(1, settings.get("in_channels", 3), *[multiple_of(settings)] * 2)
-        labels = None if settings.get("num_class_embeds") is None else torch.zeros(1, dtype=torch.int64)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of layers without channels, which the run finds out
+            unet = diffusers().UNet2DModel.from_config(settings)
+            smallest = torch.zeros(1, settings.get("in_channels", 3), *[multiple_of(settings)] * 2)
+            labels = None if settings.get("num_class_embeds") is None else torch.zeros(1, dtype=torch.int64)
             unet.eval()(smallest, torch.zeros(1), class_labels=labels)
     except BasisError:
         raise
@@ -181,6 +183,9 @@ def levels_of(scheduler: Any) -> tuple[np.ndarray, np.ndarray]:
             f"{name} does not describe a variance-preserving process in discrete time", fix=f"choose {SUPPORTED}"
         )
     bar = np.asarray(bar, dtype=np.float64).copy()
+    betas = np.asarray(getattr(scheduler, "betas", 0.0), dtype=np.float64)
+    if not ((betas >= 0) & (betas <= 1)).all():
+        raise UsageError(f"the betas of this {name} are not all in [0, 1]", fix="check beta_start and beta_end")
     if bar.ndim != 1 or not len(bar):
         raise UsageError(f"the schedule of this {name} has no times", fix="check its betas")
     if scheduler.config.get("rescale_betas_zero_snr"):

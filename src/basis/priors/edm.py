@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from basis.core.checks import image_of
 from basis.core.errors import UsageError, shown
 from basis.core.prior import Prior, per_example
-from basis.core.settings import Count, Finite, Positive, Whole
+from basis.core.settings import Above0, Count, Finite, Positive, Whole, takes
 from basis.networks.by_level import ByLevel
 from basis.networks.unet import UNet
 
@@ -103,7 +103,7 @@ class EDM(Prior):
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        if not isinstance(sigma, Tensor) and not sigma > 0:
+        if not isinstance(sigma, Tensor) and not takes(Above0, sigma):
             raise UsageError(f"expected a noise level sigma > 0, got {sigma}", fix="choose a positive one")
         s, y = per_example(sigma, x), x - self.mean
         return self._score(s, y, self._network(*self._seen(s, y)))

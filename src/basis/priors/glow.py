@@ -15,7 +15,7 @@ from basis.core.errors import DataError, DivergenceError, UsageError, shown
 from basis.core.loading import build
 from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, per_example
-from basis.core.settings import Finite, Whole
+from basis.core.settings import Count, Finite, NonNegative, Whole, takes
 from basis.networks.glow import GlowNetwork
 
 FLOOR = 0.005  # noise level below which a σ-conditional network sees little difference, and what stands for 0
@@ -129,7 +129,12 @@ class Glow(DensityPrior):
 
         Returns:
             z (B, D), N(0, I) where x is distributed as p_σ, and log |det ∂z/∂x|, (B,).
+
+        Raises:
+            UsageError: images of another shape than the prior's; a noise level that it does not know.
         """
+        if x.shape[1:] != self.shape:
+            raise UsageError(f"expected images (B, *{self.shape}), got {tuple(x.shape)}", fix="bring them to this size")
         if isinstance(sigma, Tensor) and sigma.dim() and self.own_levels is not None:
             values = sigma.tolist()
             z, log_det = x.new_empty(len(x), math.prod(self.shape)), x.new_empty(len(x))
@@ -148,6 +153,10 @@ class Glow(DensityPrior):
 
     def decode(self, z: Tensor, sigma: float = 0.0) -> Tensor:
         """Map latents z (B, D) to images (B, C, H, W): the inverse of `encode` for one noise level."""
+        if z.shape[1:] != (math.prod(self.shape),):
+            raise UsageError(
+                f"expected latents (B, {math.prod(self.shape)}), got {tuple(z.shape)}", fix="give what `encode` returns"
+            )
         network, level = self._network(sigma, z)
         if where := network.singular():
             self._diverged(network, where, z, sigma)
@@ -161,6 +170,11 @@ class Glow(DensityPrior):
 
         Each image has a random stream of its own, which the seed fixes.
         """
+        if not (takes(Count, count) and takes(NonNegative, temperature) and takes(Whole, seed)):
+            raise UsageError(
+                f"expected count >= 1, temperature >= 0 and seed >= 0, got {count}, {temperature} and {seed}",
+                fix="for instance count=16, temperature=1.0 and seed=0",
+            )
         noise = Noise((math.prod(self.shape),), seed, range(count), device=self.device)
         return self.decode(temperature * noise.normal(), sigma)
 

@@ -100,7 +100,10 @@ class Job:
             return draw_mixtures(data, self.split, self.task, self.sources, len(index), seed, index=index)
         images, labels = data.images(self.split)
         if max(index) >= len(images):
-            raise UsageError(f"the {self.split} split of {self.data} has {len(images)} images, not {max(index) + 1}")
+            raise UsageError(
+                f"the {self.split} split of {self.data} has {len(images)} images, not {max(index) + 1}",
+                fix="choose another split, or smaller numbers",
+            )
         chosen = np.random.default_rng(seed).permutation(len(images))[list(index)]
         x = images[chosen].float()[:, None] / 255
         info = {**self.mixtures(seed), "labels": labels[chosen][:, None].tolist(), "index": chosen[:, None].tolist()}

@@ -88,7 +88,7 @@ def reproduce(
     """
     out, chosen, store = Path(out), choose(names), Store(Path(out) / PARTS, setup)
     if workers < 1:
-        raise UsageError(f"expected at least 1 worker, got {workers}")
+        raise UsageError(f"expected at least 1 worker, got {workers}", fix="for instance --workers 1")
     with claimed(out):
         try:
             return (yield from _reproduce(chosen, store, out, workers))

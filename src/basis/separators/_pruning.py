@@ -58,7 +58,10 @@ class Pruning:
 
     def __post_init__(self) -> None:
         if not (0 < self.share <= 1 and self.sigma > 0):
-            raise UsageError(f"expected 0 < prune <= 1 and prune_sigma > 0, got {self.share} and {self.sigma}")
+            raise UsageError(
+                f"expected 0 < prune <= 1 and prune_sigma > 0, got {self.share} and {self.sigma}",
+                fix="for instance 0.5 and 0.35",
+            )
 
     def kept(self, n: int) -> int:
         """Return how many of n candidates go on."""

@@ -82,7 +82,7 @@ class NeuralEgg(Learned):
             )
         self.alphas = tuple(alphas or (1.0, 1.0))
         if len(self.alphas) != 2 or not min(self.alphas) > 0:
-            raise UsageError(f"expected two positive weights, got {list(self.alphas)}")
+            raise UsageError(f"expected two positive weights, got {list(self.alphas)}", fix="for instance [0.5, 0.5]")
         self.supervised, self.images, self.rounds, self.epochs = supervised, images, rounds, epochs
         self.batch, self.learning_rate, self.project, self.seed = batch, learning_rate, project, seed
         with torch.random.fork_rng(devices=[]):

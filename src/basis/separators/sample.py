@@ -105,7 +105,10 @@ class Sample(Separator):
         if "steps" in names(kind, ()):
             chosen["steps"] = repeats
         elif repeats != 1:
-            raise UsageError(f"sampler {sampler} takes one step at each level, got repeats {repeats}")
+            raise UsageError(
+                f"sampler {sampler} takes one step at each level, got repeats {repeats}",
+                fix="leave repeats out, or choose another sampler",
+            )
         self.sampler = SAMPLERS.get(sampler)(karras(sigma_max, sigma_min, steps, rho), **chosen)
 
     @property
@@ -144,7 +147,10 @@ class Sample(Separator):
         try:
             posterior = self.posterior(problem.prior, problem.mixing, mixture, **settings)
         except TypeError as error:
-            raise UsageError(f"settings {self.settings} do not suit the posterior ({error})") from error
+            raise UsageError(
+                f"settings {self.settings} do not suit the posterior ({error})",
+                fix="`basis list` names the posteriors; see their settings in the API reference",
+            ) from error
         sampler = self.sampler.on(posterior.levels)
 
         target, scale = self._balance(problem, posterior)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Generator, Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from basis.core.counted import counted
@@ -21,6 +23,7 @@ from basis.separators._pruning import Pruning
 from basis.separators._ranking import RANKS, check_density, fit
 from basis.separators.sample import Sample
 
+MOST = 100_000  # candidates
 ALL = Pruning(share=1.0, sigma=1.0)
 ESTIMATED = 4.0  # temperature of rank weights where ranks are estimates, which suits the errors of "few"
 
@@ -71,7 +74,7 @@ class Search(Separator):
 
     def __init__(
         self,
-        candidates: Count = 8,
+        candidates: Annotated[int, Ge(1), Le(MOST)] = 8,
         batch: Count = 2,
         agree: Count = 2,
         rounds: Whole = 0,

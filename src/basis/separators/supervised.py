@@ -66,7 +66,10 @@ class Supervised(Learned):
         super().__init__(shape, kinds)
         self.alphas = tuple(alphas or [1.0] * len(self.kinds))
         if len(self.alphas) != len(self.kinds) or not any(self.alphas):
-            raise UsageError(f"expected {len(self.kinds)} weights, not all zero, got {list(self.alphas)}")
+            raise UsageError(
+                f"expected {len(self.kinds)} weights, not all zero, got {list(self.alphas)}",
+                fix="give one for each source",
+            )
         self.steps, self.batch, self.learning_rate, self.seed = steps, batch, learning_rate, seed
         orders = itertools.permutations(range(len(self.kinds)))
         self.orders = [order for order in orders if all(self.kinds[i] == self.kinds[k] for k, i in enumerate(order))]

@@ -37,7 +37,7 @@ HELD_OUT = 2_000  # images of the validation split that measure the held-out los
 PART = 100  # images of these at a time
 FAR = 0.5  # error of compiled gradients, in parts of them, that rounding does not explain
 GOLDEN = 0.6180339887  # its multiples are spread evenly, in no relation to the order of the noise levels
-MOST_TENSORS = 100_000  # of a network
+MOST_TENSORS = 20_000  # of a network
 VALUE = 20  # bytes that a weight takes in training: itself, its average, its gradient and two moments
 PAIRED = 10_000  # training images between which the largest distance is found
 
@@ -210,6 +210,8 @@ def _prior(recipe: Recipe, shape: tuple[int, ...]) -> Prior:
             f"the recipe's prior has shape {prior.shape}, data set '{recipe.data}' {shape}",
             fix=f"set shape to {[*shape]}",
         )
+    if recipe.shift >= min(shape[-2:]):
+        raise UsageError(f"shift = {recipe.shift} is no less than images of {shape}", fix="move them by a few pixels")
     return prior
 
 
