@@ -238,3 +238,13 @@ def test_interrupt(separate, image, array, out, monkeypatch, where):
     assert content(out / "array") == before
     assert sorted(path.name for path in out.iterdir()) == ["array", "image.png-1"]
     assert sorted(path.name for path in (out / "image.png-1").iterdir()) == FILES
+
+
+def test_warnings_of_other_libraries_are_one_line(separate, tmp_path):
+    path = tmp_path / "cut.tif"  # Pillow warns of its tags before it fails
+    saved_image(8, 8)(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    code, _, errors = separate(path)
+    assert code == 1
+    assert errors[0].startswith("basis: UserWarning: ")
+    assert all(line.startswith("basis: ") for line in errors)

@@ -115,11 +115,10 @@ def _refuse(error: Exception) -> NoReturn:
 
 
 def _say_warnings() -> None:
-    """Print each of our own warnings as one line, others as Python does."""
-    show = warnings.showwarning
+    """Print each warning as one line; those of other libraries begin with their class."""
 
     def say(message: Warning | str, category: type[Warning], *where: Any) -> None:
-        complain(message) if issubclass(category, OURS) else show(message, category, *where)
+        complain(message if issubclass(category, OURS) else f"{category.__name__}: {' '.join(str(message).split())}")
 
     for ours in OURS:
         warnings.simplefilter("always", ours)

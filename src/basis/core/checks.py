@@ -37,7 +37,7 @@ def shape_of(shape: Sequence[int]) -> tuple[int, ...]:
         )
     if math.prod(sides) > LARGEST:
         raise UsageError(
-            f"an example of shape {tuple(sides)} has {math.prod(sides):,} values, expected at most {LARGEST:,}",
+            f"an example of shape {shown(tuple(sides))} has {math.prod(sides):,} values, expected at most {LARGEST:,}",
             fix="choose smaller examples, or raise basis.core.checks.LARGEST",
         )
     return tuple(int(side) for side in sides)
@@ -106,5 +106,5 @@ def image_of(shape: Sequence[int], of: str) -> tuple[int, int, int]:
     """Return the shape (C, H, W) of an image; raises `UsageError`, naming the kind of prior, for any other."""
     sides = shape_of(shape)
     if len(sides) != 3:
-        raise UsageError(f"{of} takes images (C, H, W), got shape {sides}", fix="for instance (1, 28, 28)")
+        raise UsageError(f"{of} takes images (C, H, W), got shape {shown(sides)}", fix="for instance (1, 28, 28)")
     return sides[0], sides[1], sides[2]

@@ -28,7 +28,7 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 LARGEST_JSON = 2**24  # bytes
 WRAPPERS = re.compile(r"^(?:module\.)+|(?:(?<=\.)|^)_orig_mod\.")  # of DataParallel and torch.compile
 SPARE = 64  # tensors and values more than a file's that a network may make on its way
-SHOWN, LONGEST = 8, 160  # names and characters in a message
+SHOWN, LONGEST = 5, 160  # names and characters in a message
 MAKERS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange}
 M = TypeVar("M", bound=nn.Module)
 
@@ -205,7 +205,7 @@ def untouched() -> Iterator[None]:
 
 
 def listed(names: list[str], separator: str = ", ") -> str:
-    """Return the first eight of some names and how many more there are."""
+    """Return the first five of some names and how many more there are."""
     more = f"{separator}and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return separator.join(names[:SHOWN]) + more
 
