@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 
 import basis
-from basis import mixtures as mix
 from basis.core.dataset import DATASETS
-from basis.core.learned import load_separator
 from basis.core.prior import Prior
 from basis.core.separator import Separator, choose
-from basis.evaluation import evaluate
-from basis.files.write import versions
+from basis.evaluate import mixtures as mix
+from basis.evaluate.evaluation import evaluate
+from basis.io.learned import load_separator
 from basis.presets import resolve
+from basis.runs.write import versions
 
 BATCH = 48
 FAMILIES: dict[str, Callable[[int], tuple]] = {  # method and settings for a number of evaluations a source

@@ -21,9 +21,9 @@ import torch
 import basis
 from basis.core.noise import Noise
 from basis.core.schedule import karras
-from basis.files.write import versions
 from basis.metrics.psnr import psnr
 from basis.presets import resolve
+from basis.runs.write import versions
 
 SAMPLES = 19  # the interval from the smallest to the largest covers 18 / 20
 DOUBT = 0.1  # least difference among truth and samples of a pixel in doubt

@@ -34,16 +34,16 @@ from azula.linalg.covariance import IsotropicCovariance
 from torch import Tensor
 
 import basis
-from basis import mixtures as mix
 from basis.core.dataset import DATASETS
 from basis.core.metric import align, reorder
 from basis.core.prior import Prior, Product
 from basis.core.schedule import karras
 from basis.core.separator import choose
-from basis.core.statistics import standard_error
-from basis.files.write import versions
+from basis.evaluate import mixtures as mix
+from basis.evaluate.statistics import standard_error
 from basis.metrics.psnr import psnr
 from basis.presets import resolve
+from basis.runs.write import versions
 
 BATCH = 48
 FRESH = 1e9  # as the amount of noise drawn anew in each step: all of it

@@ -8,10 +8,10 @@ import torch
 
 import basis
 from basis.core.dataset import DATASETS
-from basis.core.learned import draw, load_separator, save_separator
 from basis.core.prior import Prior
 from basis.core.separator import SEPARATORS, choose
-from basis.mixtures import draw_mixtures, pools
+from basis.evaluate.mixtures import draw_mixtures, pools
+from basis.io.learned import draw, load_separator, save_separator
 
 pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
 

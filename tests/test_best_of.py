@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 import basis
 from basis.cli import app
-from basis.core.separator import SEPARATORS, Problem, Separator, separation
+from basis.core.problem import Problem
+from basis.core.separator import SEPARATORS, Separator, separation
 from basis.separators._ranking import LEVELS, denoising, likelihood
 from basis.separators.average import Average
 from basis.separators.best_of import BestOf

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import basis
-from basis.core.checkpoint import locate, pretrained, read_card
 from basis.datasets.mnist import MNIST
-from basis.mixtures import draw_mixtures
+from basis.evaluate.mixtures import draw_mixtures
+from basis.io.checkpoint import locate, pretrained, read_card
 
 SUM = basis.WeightedSum([1.0, 1.0])
 PAIRS = ["two-a", "two-b", "two-c", "two-d", "two-e"]

@@ -8,11 +8,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from basis import UsageError
+from basis.assets.examples import describe, example, find_example
+from basis.assets.recipes import find_recipe, recipe
 from basis.cli import app
-from basis.examples import describe, example, find_example
-from basis.files.read import find
-from basis.recipes import find_recipe, recipe
-from basis.training.recipe import read_recipe
+from basis.runs.read import find
+from basis.train.recipe import read_recipe
 
 
 def test_an_example_is_the_mean_of_its_truth():

@@ -11,10 +11,10 @@ from torch import nn
 
 import basis
 from basis.cli import app
-from basis.core.checkpoint import read_card, save_prior
-from basis.networks.by_level import ByLevel
+from basis.io.checkpoint import read_card, save_prior
+from basis.nn.by_level import ByLevel
 from basis.priors.edm import EDM
-from basis.training.combine import combine
+from basis.train.combine import combine
 
 SIZE = {"shape": [1, 8, 8], "mean": 0.3, "std": 0.4, "widths": [8], "blocks": [1], "attention": [False]}
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import basis
-from basis.core import checkpoint
-from basis.core.checkpoint import CARD, HEADER, WEIGHTS
-from basis.core.durable import write_atomically
-from basis.core.mark import MARK
+from basis.io import checkpoint
+from basis.io.checkpoint import CARD, HEADER, WEIGHTS
+from basis.io.durable import write_atomically
+from basis.io.mark import MARK
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import torch
 
 import basis
 from basis.core.dataset import open_dataset
-from basis.experiments.figure8 import Figure8
-from basis.experiments.table3 import GROUPS, Table3
-from basis.experiments.table4 import SHOWN, Table4
-from basis.mixtures import draw_mixtures
-from basis.reproduction.setup import Setup, kept
+from basis.evaluate.mixtures import draw_mixtures
+from basis.paper.experiments.figure8 import Figure8
+from basis.paper.experiments.table3 import GROUPS, Table3
+from basis.paper.experiments.table4 import SHOWN, Table4
+from basis.paper.setup import Setup, kept
 
 SUM = basis.WeightedSum([1.0, 1.0])
 

@@ -10,9 +10,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import basis
-from basis.core.checkpoint import PRIORS
 from basis.core.dataset import Dataset, open_dataset
-from basis.training.recipe import read_recipe
+from basis.io.checkpoint import PRIORS
+from basis.train.recipe import read_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 LARGEST = 25e6  # bytes
@@ -66,7 +66,7 @@ def test_the_recipe_starts_and_goes_on(name, tmp_path):
     if not DATA or not (Path(DATA) / NAMES[name]).is_dir():
         pytest.skip(f"needs the data: set BASIS_DATA to the folder that holds {NAMES[name]}/")
     pytest.importorskip("accelerate", reason="training needs accelerate")
-    from basis.training.loop import train
+    from basis.train.loop import train
 
     recipe = dataclasses.replace(
         read_recipe(RECIPES / f"{name}.toml"), steps=4, batch=4, every=2, decay=0.0, compile=False

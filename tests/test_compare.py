@@ -9,9 +9,9 @@ import pytest
 from scipy.stats import norm, t
 
 import basis
-from basis.comparison import Measured, compare, compare_all, read
 from basis.core.errors import UncertainWarning
-from basis.core.statistics import mean_interval, share_interval, standard_error
+from basis.evaluate.comparison import Measured, compare, compare_all, read
+from basis.evaluate.statistics import mean_interval, share_interval, standard_error
 
 ABOUT = {"data": "mnist", "split": "test", "task": "agnostic", "sources": 2, "seed": 0}
 
@@ -48,7 +48,7 @@ def test_the_interval_is_that_of_students_t_where_differences_are_normal():
 )
 def test_the_interval_holds_its_level(draw, mean, n, least, most, monkeypatch):
     """Of 400 samples. (BCa covers 83 % of five normal values, 74 and 82 % of five and ten skewed ones.)"""
-    monkeypatch.setattr("basis.core.statistics.RESAMPLES", 499)
+    monkeypatch.setattr("basis.evaluate.statistics.RESAMPLES", 499)
     rng = np.random.default_rng(0)
     ends = [mean_interval(getattr(rng, draw)(size=n), seed) for seed in range(400)]
     assert least < np.mean([low <= mean <= high for low, high in ends]) < most

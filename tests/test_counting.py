@@ -11,7 +11,7 @@ import torch
 import basis
 from basis.core.errors import UncertainWarning
 from basis.core.separator import separation
-from basis.counting import Counting
+from basis.evaluate.counting import Counting
 
 POINTS = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(3))
 WEIGHTS = torch.tensor([0.1, 0.2, 0.3, 0.4])

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 import basis
 import tf_writer
-from basis.core.checkpoint import CARD, HEADER, WEIGHTS
 from basis.formats.glow import GlowCheckpoint
+from basis.io.checkpoint import CARD, HEADER, WEIGHTS
 from basis.priors.ncsn import NCSN
 
 MANY = pytest.mark.parametrize("cases", [20, pytest.param(300, marks=pytest.mark.slow)])

@@ -21,7 +21,7 @@ from basis.datasets import _idx
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.lsun import LSUN
 from basis.datasets.mnist import MNIST
-from basis.mixtures import INFO, draw_mixtures, first, load_mixtures, save_mixtures
+from basis.evaluate.mixtures import INFO, draw_mixtures, first, load_mixtures, save_mixtures
 
 # MNIST, the real files
 

@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import basis
-from basis.evaluation import evaluate
+from basis.evaluate.evaluation import evaluate
 from basis.metrics.digits_right import DigitsRight
 from basis.metrics.fid import FID
 from basis.metrics.inception_score import InceptionScore

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 import basis
 from basis.cli import main
-from basis.core.checkpoint import PRIORS
-from basis.core.format import FORMATS
+from basis.io.checkpoint import PRIORS
+from basis.io.format import FORMATS
 
 diffusers = pytest.importorskip("diffusers", reason="needs pip install 'basis-separation[diffusers]'")
 from basis.formats.diffusers import Diffusers  # noqa: E402
@@ -444,8 +444,8 @@ import sys
 sys.modules["diffusers"] = None  # as if it were not installed
 import basis
 from basis.cli import main
-from basis.core.checkpoint import PRIORS
-from basis.core.format import FORMATS
+from basis.io.checkpoint import PRIORS
+from basis.io.format import FORMATS
 print(sorted({"diffusion"} & set(PRIORS.describe())), sorted({"diffusers"} & set(FORMATS.describe())))
 print(basis.load_prior("mnist").shape)
 for act in (lambda: PRIORS.get("diffusion")({}, {}), lambda: basis.load_prior("hub:google/ddpm-cifar10-32")):

@@ -6,7 +6,8 @@ import torch
 import basis
 from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, Prior
-from basis.core.separator import SEPARATORS, Problem, Run, choose
+from basis.core.problem import Problem
+from basis.core.separator import SEPARATORS, Run, choose
 from basis.posteriors.projection import Projection
 
 SUM = basis.WeightedSum([1.0, 1.0])

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 import basis
-from basis.files.pictures import ERROR_SCALE, GAP, LABEL, TILE, animation, frame, grid, panel, tile
-from basis.files.read import find, read_mixture
-from basis.files.write import fill
+from basis.runs.read import find, read_mixture
+from basis.runs.write import fill
+from basis.signals.pictures import ERROR_SCALE, GAP, LABEL, TILE, animation, frame, grid, panel, tile
 
 SHAPE = (1, 4, 6)
 PIXELS = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10

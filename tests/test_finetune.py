@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 import basis
-from basis.core.checkpoint import CARD, WEIGHTS
+from basis.io.checkpoint import CARD, WEIGHTS
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
 
-from basis.training import finetune, loop
-from basis.training.recipe import read_recipe
+from basis.train import finetune, loop
+from basis.train.recipe import read_recipe
 
 RECIPE = """
 prior = "glow"

@@ -9,8 +9,8 @@ import torch
 from scipy.stats import spearmanr
 
 import basis
-from basis.core.flow import flow_log_prob
 from basis.core.prior import Prior
+from basis.priors._flow import flow_log_prob
 from basis.separators._ranking import flow, likelihood
 from test_exactness import GAUSSIAN_3D, MIXTURE_2D, build
 

@@ -14,7 +14,7 @@ import basis
 from basis.core.dataset import SPLITS, open_dataset
 from basis.datasets import _pictures
 from basis.datasets.folder import Folder, tenth
-from basis.mixtures import draw_mixtures
+from basis.evaluate.mixtures import draw_mixtures
 
 DATA = os.environ.get("BASIS_DATA")
 

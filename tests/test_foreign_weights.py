@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 import basis
 import tf_writer
-from basis.core.checkpoint import CARD, HEADER, WEIGHTS
 from basis.formats.glow import GlowCheckpoint
 from basis.formats.ncsn import NCSNCheckpoint
+from basis.io.checkpoint import CARD, HEADER, WEIGHTS
 from basis.priors.ncsn import NCSN
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"

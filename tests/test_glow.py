@@ -9,8 +9,8 @@ from torch import nn
 
 import basis
 from basis.core.noise import Noise
-from basis.networks.frozen_glow import FrozenStep
-from basis.networks.glow import GlowNetwork, Hidden, Step, ZeroConv, scaled_conv
+from basis.nn.frozen_glow import FrozenStep
+from basis.nn.glow import GlowNetwork, Hidden, Step, ZeroConv, scaled_conv
 from basis.priors.glow import Glow
 
 TINY = {"shape": [2, 4, 4], "scales": 2, "depth": 2, "width": 8}

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 import basis
 from basis.cli import app
-from basis.core.checkpoint import read_card
 from basis.formats import _crc32c
 from basis.formats._bundle import Bundle
 from basis.formats._crc32c import crc32c
 from basis.formats.glow import GlowCheckpoint
+from basis.io.checkpoint import read_card
 from basis.priors.glow import Glow
 from reference_glow import CASES
 

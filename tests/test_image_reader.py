@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 import basis
 from basis.core.errors import DataWarning
 from basis.datasets.folder import Folder
-from basis.files.read import read_grey, read_mixture
+from basis.runs.read import read_grey, read_mixture
 from basis.signals import image
 
 BYTES = np.arange(24, dtype=np.uint8).reshape(4, 6) * 11

@@ -20,10 +20,10 @@ from PIL import Image
 
 import basis
 from basis.core.dataset import open_dataset
-from basis.core.limits import check_bytes, most_bytes
 from basis.datasets.folder import Folder
-from basis.files.read import read_mixture
-from basis.mixtures import load_mixtures
+from basis.evaluate.mixtures import load_mixtures
+from basis.io.limits import check_bytes, most_bytes
+from basis.runs.read import read_mixture
 
 SHAPE = (1, 28, 28)
 

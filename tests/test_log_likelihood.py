@@ -7,8 +7,8 @@ import torch
 
 import basis
 from basis.core.metric import METRICS
-from basis.experiments.figure2 import gradient_norms
 from basis.metrics.log_likelihood import LogLikelihood, dequantise, likelihoods
+from basis.paper.experiments.figure2 import gradient_norms
 from basis.priors.glow import Glow
 
 D, STD = 16, 0.2

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import basis
-from basis.core.checkpoint import CARD, WEIGHTS, read_card
-from basis.core.output import MARK, READY
+from basis.io.checkpoint import CARD, WEIGHTS, read_card
+from basis.io.output import MARK, READY
 from basis.priors.edm import EDM
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import basis
-from basis.core.checkpoint import CARD, WEIGHTS
 from basis.formats.ncsn import NCSNCheckpoint
-from basis.networks.refinenet import RefineNet, moments
+from basis.io.checkpoint import CARD, WEIGHTS
+from basis.nn.refinenet import RefineNet, moments
 from basis.priors.ncsn import NCSN
 from reference_ncsn import Reference, random_state
 

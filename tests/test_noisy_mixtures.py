@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import basis
-from basis import mixtures as mix
 from basis.core.mixing import Mixing
 from basis.core.prior import Prior
+from basis.evaluate import mixtures as mix
 from test_exactness import CASES, GAUSSIAN_1D, GAUSSIAN_3D, agree, build, exact, posed, rows
 from test_posteriors import closed_form, near, problem
 

@@ -10,10 +10,10 @@ import threading
 import pytest
 
 import basis
-from basis.core.claim import LOCK, claim, whole
-from basis.core.durable import unbroken, write_atomically
-from basis.core.mark import MARK, read_mark
-from basis.core.output import NEW, READY, needed, replacing, settle
+from basis.io.claim import LOCK, claim, whole
+from basis.io.durable import unbroken, write_atomically
+from basis.io.mark import MARK, read_mark
+from basis.io.output import NEW, READY, needed, replacing, settle
 
 REQUEST = {"seed": 0, "weights": [1.0, 1.0]}
 
@@ -151,7 +151,7 @@ def test_settle_removes_what_was_not_decided(tmp_path):
 
 OTHER = """
 import sys, time
-from basis.core.claim import claim
+from basis.io.claim import claim
 with claim(sys.argv[1]):
     print("claimed", flush=True)
     time.sleep(60)

@@ -8,7 +8,7 @@ from torch import nn
 
 import basis
 from basis.core.prior import per_example
-from basis.networks.magnitude import hold_weights
+from basis.nn.magnitude import hold_weights
 from basis.priors.edm import EDM
 from basis.priors.glow import Glow
 from on_cuda import AsOnCuda

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import basis
-from basis.core.checkpoint import PRETRAINED, WEIGHTS, pretrained
 from basis.core.dataset import DATASETS
-from basis.core.loading import untouched
 from basis.core.metric import METRICS
 from basis.core.mixing import MIXINGS
 from basis.core.separator import SEPARATORS
+from basis.io.checkpoint import PRETRAINED, WEIGHTS, pretrained
+from basis.io.loading import untouched
 
 MIXING = basis.WeightedSum([1.0, 1.0])
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import basis
-from basis.core.checkpoint import save_prior
-from basis.networks.magnitude import hold_weights
-from basis.networks.reader import Reader
+from basis.io.checkpoint import save_prior
+from basis.nn.magnitude import hold_weights
+from basis.nn.reader import Reader
 from basis.priors.edm import EDM
 
 SIZE = {

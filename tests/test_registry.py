@@ -9,14 +9,14 @@ import pytest
 
 import basis
 from basis.core import registry
-from basis.core.checkpoint import PRIORS
 from basis.core.dataset import DATASETS
 from basis.core.metric import METRICS
 from basis.core.mixing import MIXINGS
 from basis.core.posterior import POSTERIORS
 from basis.core.sampler import SAMPLERS
 from basis.core.separator import SEPARATORS
-from basis.reproduction.experiment import EXPERIMENTS
+from basis.io.checkpoint import PRIORS
+from basis.paper.experiment import EXPERIMENTS
 
 REGISTRIES = [PRIORS, MIXINGS, POSTERIORS, SAMPLERS, SEPARATORS, METRICS, DATASETS]
 CHOICES = [pytest.param(r, name, id=f"{r.kind}-{name}") for r in REGISTRIES for name in r.names()]

@@ -11,7 +11,7 @@ import basis
 from basis.cli import app
 from basis.core.noise import Noise
 from basis.core.prior import Prior, per_example
-from basis.core.separator import Problem
+from basis.core.problem import Problem
 from basis.presets import PRESETS, resolve, within
 from basis.priors.edm import EDM
 from basis.separators._pruning import Misfit, Pruning

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import basis
-from basis.core.learned import Learned
 from basis.core.separator import SEPARATORS, choose
+from basis.io.learned import Learned
 
 FEW = {"levels": 3, "steps": 20}
 # Settings that make a method fast; its defaults where it is not named.

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import basis
-from basis.core.checkpoint import PRIORS
 from basis.core.dataset import open_dataset
-from basis.core.format import FORMATS
 from basis.core.posterior import POSTERIORS
 from basis.core.sampler import SAMPLERS
 from basis.core.separator import SEPARATORS
 from basis.core.settings import kinds
+from basis.io.checkpoint import PRIORS
+from basis.io.format import FORMATS
 
 SUM = basis.WeightedSum([1.0, 1.0])
 MADE = {

@@ -10,9 +10,9 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import basis
-from basis.core.durable import sha256_of
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.mnist import MNIST
+from basis.io.durable import sha256_of
 from basis.metrics._features import FOLDER, load_classifier
 from basis.metrics.digits_right import DigitsRight
 from basis.metrics.ssim import SSIM, ssim

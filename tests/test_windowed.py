@@ -8,7 +8,7 @@ import torch
 
 import basis
 from basis.core.prior import Prior, per_example
-from basis.core.windowed import Windowed, hann, starts
+from basis.priors.wrappers.windowed import Windowed, hann, starts
 
 COLOUR = torch.tensor([[0.05, 0.03, 0.01], [0.03, 0.04, 0.02], [0.01, 0.02, 0.06]])  # of a pixel's channels
 MEAN = torch.tensor([0.3, 0.5, 0.6])

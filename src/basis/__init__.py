@@ -4,16 +4,12 @@ One signal, K sources mixed in it: ``m = g(x)``. Given generative models that kn
 draws samples from p(x | m).
 """
 
-from basis.core import orphans  # noqa: F401  # isort: skip  # first: a worker watches its parent while it imports
+from basis.runs import orphans  # noqa: F401  # isort: skip  # first: a worker watches its parent while it imports
 
-from basis.api import separate, stream
-from basis.calibration import calibrate, save_calibration
-from basis.core.accelerated import Accelerated
+from basis.api import generate, separate, stream
+from basis.assets.examples import example
 from basis.core.assessment import Assessment
-from basis.core.checkpoint import load_prior, save_prior
 from basis.core.errors import BasisError, DataError, DivergenceError, UnlikelyMixtureWarning, UsageError
-from basis.core.flow import flow_log_prob
-from basis.core.learned import Learned, load_separator, save_separator
 from basis.core.metric import align, reorder
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes, find_modes
@@ -23,10 +19,11 @@ from basis.core.prior import Bounded, DensityPrior, Prior, Product, Rescaled
 from basis.core.sampler import Sampler, State
 from basis.core.schedule import geometric, karras
 from basis.core.separator import Run, Separation, Separator
-from basis.core.windowed import Windowed
-from basis.counting import Counting, count_sources
-from basis.examples import example
-from basis.generation import generate
+from basis.core.version import VERSION
+from basis.evaluate.calibration import calibrate, save_calibration
+from basis.evaluate.counting import Counting, count_sources
+from basis.io.checkpoint import load_prior, save_prior
+from basis.io.learned import Learned, load_separator, save_separator
 from basis.metrics.log_likelihood import likelihoods
 from basis.metrics.psnr import psnr
 from basis.mixings.clipped import Clipped
@@ -37,9 +34,12 @@ from basis.posteriors.gaussian_likelihood import GaussianLikelihood
 from basis.posteriors.moment_matching import MomentMatching
 from basis.posteriors.projection import Projection
 from basis.posteriors.unknown_weights import UnknownWeights, fit_weights
+from basis.priors._flow import flow_log_prob
 from basis.priors.gaussian import GaussianMixture
 from basis.priors.glow import Glow
 from basis.priors.ncsn import NCSN
+from basis.priors.wrappers.accelerated import Accelerated
+from basis.priors.wrappers.windowed import Windowed
 from basis.samplers.ancestral import Ancestral
 from basis.samplers.annealed_langevin import AnnealedLangevin
 from basis.samplers.heun import Heun
@@ -55,7 +55,7 @@ from basis.separators.sample import Sample
 from basis.separators.search import Search
 from basis.separators.supervised import Supervised
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Assessment", "Average",
     "BasisError", "BestOf", "Blind", "Bounded", "Calibration", "Clipped", "Counting", "DataError", "DensityPrior",

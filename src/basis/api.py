@@ -1,4 +1,4 @@
-"""The two functions that most programs need: `separate` and `stream`."""
+"""The functions that most programs need: `separate`, `stream` and `generate`."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from basis.core.arrays import as_tensor, plain_torch
+from basis.core.arrays import plain_torch
 from basis.core.assessment import assess as assessed
-from basis.core.counted import counted
-from basis.core.errors import DataError, UnlikelyMixtureWarning, UsageError
-from basis.core.limits import check_request
-from basis.core.loading import unwrapped
-from basis.core.mixing import Mixing, range_of
+from basis.core.errors import UnlikelyMixtureWarning, UsageError
+from basis.core.mixing import Mixing
 from basis.core.modes import interchangeable
 from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
-from basis.core.sampler import State
-from basis.core.separator import Problem, Run, Separation, Separator, choose, join
-from basis.core.settings import Count, NonNegative, Whole, takes
+from basis.core.problem import Problem, pose
+from basis.core.sampler import Sampler, State
+from basis.core.schedule import karras
+from basis.core.separator import Run, Separation, Separator, choose, join
+from basis.core.settings import Count, Whole, takes
+from basis.io.limits import check_request
 from basis.presets import resolve
+from basis.priors.wrappers.counted import counted
+from basis.samplers.annealed_langevin import AnnealedLangevin
+from basis.samplers.heun import Heun
 
 UNLIKELY = "the sources found are unlike what this prior knows: it did not make this mixture, or the separation failed"
 UNLIKELY_FIX = (
     "check light against dark (1 - x), size, scale, weights, noise and number of sources, take another prior, or spend "
     "more evaluations"
 )
-TOLERANCE = 0.1  # share of the range that a mixture may lie outside of it
-NOISE = 6.0  # standard deviations of noise that it may lie outside beside that
+HIGHEST, LOWEST, STEPS, RHO, CHURN = 10.0, 0.01, 30, 7.0, 10.0  # of `generate`; levels in widths of the data's range
 
 
 def separate(
@@ -153,65 +155,57 @@ def stream(
 
 
 @plain_torch()
-def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: Mixing, noise: float = 0.0) -> Problem:
-    """Return the problem after checking that mixture, prior and mixing fit each other; raises what `separate` does."""
-    if not isinstance(mixing, Mixing):
-        raise UsageError(f"expected a mixing, got {mixing!r}", fix="for instance basis.WeightedSum([1.0, 1.0])")
-    priors: list = list(prior) if isinstance(prior, list | tuple) else [prior] * mixing.sources
-    if strange := [entry for entry in priors if not isinstance(entry, Prior)]:
-        compiled, inside = hasattr(strange[0], "_orig_mod"), isinstance(unwrapped(strange[0]), Prior)
-        fix = "give the prior that is inside of it, its .module" if inside else "see basis.load_prior"
-        raise UsageError(
-            f"expected a prior or one for each source, got {type(strange[0]).__name__}",
-            fix="use basis.Accelerated(prior, 'no', compile=True)" if compiled else fix,
-        )
-    if not takes(NonNegative, noise):
-        raise UsageError(
-            f"noise must be a standard deviation of at least 0, got {noise}", fix="for instance noise=0.05"
-        )
-    if len(priors) != mixing.sources:
-        raise UsageError(
-            f"the mixing has {mixing.sources} sources, got {len(priors)} priors",
-            fix="give one prior for all sources, or one for each",
-        )
-    devices = {str(prior.device) for prior in priors}
-    if len(devices) > 1 or "meta" in devices:
-        raise UsageError(
-            f"the priors are on {' and '.join(sorted(devices))}, expected one device with their weights",
-            fix="move them with .to(device), or give the device to basis.load_prior",
-        )
-    product = Product(priors)
-    mixture = as_tensor(mixture, device=product.device)
-    shape = tuple(mixing(torch.zeros(1, *product.shape, device=product.device)).shape[1:])
-    if tuple(mixture.shape) == shape:
-        mixture = mixture[None]
-    if tuple(mixture.shape[1:]) != shape or not len(mixture):
-        raise DataError(
-            f"expected a mixture of shape {shape} or a batch of them, got {tuple(mixture.shape)}",
-            fix=f"bring it to {'×'.join(map(str, shape))} (channels × height × width), or choose another prior",
-        )
-    if not torch.isfinite(mixture).all():
-        raise DataError("the mixture has NaN or infinite values", fix="replace them before separating")
-    problem = Problem(mixture, product, mixing, noise)
-    _check_range(problem)
-    return problem
+def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None = None, batch_size: int = 32) -> Tensor:
+    """Draw samples of a prior: the first thing to look at where separations look wrong.
 
+    Each depends on the seed and its own number alone. They start from N(c, σ_1²) with c the middle of the prior's
+    support and σ_1 the sampler's largest noise level.
 
-def _check_range(problem: Problem) -> None:
-    """Compare the mixture's values with what sources within the prior's support can mix to, and what noise adds."""
-    mixture, support = problem.mixture, problem.prior.support
-    if support is None:
-        return
-    low, high = range_of(problem.mixing, problem.prior.shape, support, mixture.device)
-    slack = TOLERANCE * (high - low) + NOISE * problem.noise
-    if mixture.min() < low - slack or mixture.max() > high + slack:
-        noisy = f", and noise of {problem.noise:g}" if problem.noise else ""
-        raise DataError(
-            f"the mixture has values from {mixture.min():.3g} to {mixture.max():.3g}, expected {low:.3g} to {high:.3g}"
-            f"{noisy}",
-            fix="scale it to what the mixing gives for sources in "
-            f"[{support[0]:g}, {support[1]:g}] (8-bit values: divide by 255), or state its weights or its noise",
+    Args:
+        prior: what to draw from.
+        n: number of samples.
+        seed: fixes the samples.
+        sampler: any; by default `Heun` with some churn on 30 noise levels (59 evaluations of each sample) or, for
+            priors of discrete levels, `AnnealedLangevin` at these, 100 steps each of a size that suits them.
+        batch_size: samples at a time.
+
+    Returns:
+        Samples, (n, *S), clamped to the prior's support.
+
+    Raises:
+        UsageError: n or batch_size below 1, seed below 0.
+        DivergenceError: a sample is not finite.
+
+    Example:
+        >>> from basis import GaussianMixture
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> generate(unit, n=3).shape
+        torch.Size([3, 1])
+    """
+    if not (isinstance(prior, Prior) and isinstance(sampler, Sampler | None)):
+        raise UsageError(
+            f"expected a prior and a sampler or None, got {type(prior).__name__} and {type(sampler).__name__}",
+            fix="see basis.load_prior and basis.Heun",
         )
+    if not (takes(Count, n) and takes(Count, batch_size) and takes(Whole, seed)):
+        raise UsageError(
+            f"expected whole n >= 1, batch_size >= 1 and seed >= 0, got {n}, {batch_size} and {seed}",
+            fix="give numbers",
+        )
+    check_request(f"n={n}", 4 * n * math.prod(prior.shape), fix="draw fewer samples")
+    low, high = prior.support or (0.0, 1.0)
+    if sampler is None and prior.levels is None:
+        sampler = Heun(karras(HIGHEST * (high - low), LOWEST * (high - low), STEPS, RHO), churn=CHURN)
+    sampler = sampler or AnnealedLangevin(torch.tensor(sorted(prior.levels or (), reverse=True)), delta=None)
+    target, centre, parts = Product([prior]), (low + high) / 2 if prior.support else 0.0, []
+    for start in range(0, n, batch_size):
+        noise = Noise(target.shape, seed, range(start, min(start + batch_size, n)), device=prior.device)
+        x = centre + sampler.sigmas[0] * noise.normal()
+        for state in sampler.run(target, x, noise.normal):
+            x = state.x
+        parts.append(x[:, 0])
+    found = torch.cat(parts)
+    return found.clamp(low, high) if prior.support else found
 
 
 def _batches(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from basis.core import checkpoint
+from basis.io import checkpoint
 from cli.shared import FILES, MIXTURE, PIXELS, content, fails
 
 

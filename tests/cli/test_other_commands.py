@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import basis
-from basis.core import checkpoint
 from basis.core.separator import Separation
-from basis.core.statistics import share_interval
 from basis.datasets.mnist import MNIST
-from basis.evaluation import digit_labels
-from basis.evaluation import evaluate as measure
+from basis.evaluate.evaluation import digit_labels
+from basis.evaluate.evaluation import evaluate as measure
+from basis.evaluate.mixtures import draw_mixtures
+from basis.evaluate.statistics import share_interval
+from basis.io import checkpoint
 from basis.metrics.digits_right import DigitsRight
 from basis.metrics.ssim import ssim
-from basis.mixtures import draw_mixtures
 from cli.shared import PAPER, fails
 
 # basis list, info

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from basis.core.claim import claim
-from basis.core.mark import read_mark
-from basis.files.write import file_names
-from basis.mixtures import load_mixtures
+from basis.evaluate.mixtures import load_mixtures
+from basis.io.claim import claim
+from basis.io.mark import read_mark
+from basis.runs.write import file_names
 from cli.shared import FILES, MIXTURE, close, content, fails
 
 separation = importlib.import_module("basis.cli.separate")

@@ -8,7 +8,7 @@ import pytest
 from basis.core.errors import DataError
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.mnist import MNIST
-from basis.reproduction.store import Store
+from basis.paper.store import Store
 from cli.shared import fails
 
 

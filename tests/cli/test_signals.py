@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from basis.files.read import read_mixture
+from basis.runs.read import read_mixture
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 COMMANDS = {

@@ -8,14 +8,14 @@ import pytest
 from basis.core.errors import DataError
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.mnist import MNIST
-from basis.reproduction import store as storing
+from basis.paper import store as storing
 
 NEW = '''
 """An experiment in one file."""
 
-from basis.reproduction.drawing import subplots
-from basis.reproduction.experiment import Outcome, Picture, Row, RowsExperiment, measured
-from basis.reproduction.job import Job
+from basis.paper.drawing import subplots
+from basis.paper.experiment import Outcome, Picture, Row, RowsExperiment, measured
+from basis.paper.job import Job
 
 
 class Tiny(RowsExperiment):
@@ -59,14 +59,14 @@ def separated(monkeypatch):
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """An experiment that a file added."""
-    package = importlib.import_module("basis.experiments")
+    package = importlib.import_module("basis.paper.experiments")
     folder = tmp_path / "experiments"
     folder.mkdir()
     (folder / "tiny.py").write_text(NEW)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
     importlib.invalidate_caches()
     yield "tiny"
-    sys.modules.pop("basis.experiments.tiny", None)
+    sys.modules.pop("basis.paper.experiments.tiny", None)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from basis.reproduction.job import Job
+from basis.paper.job import Job
 
 pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
 AVERAGE = Job("digits", method="average", prior="flat")

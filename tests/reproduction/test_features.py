@@ -10,12 +10,12 @@ import basis
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.lsun import LSUN
 from basis.datasets.mnist import MNIST
-from basis.experiments.table4 import columns
 from basis.metrics._features import Extractor, extractor
-from basis.reproduction import job as jobs
-from basis.reproduction.job import Job
-from basis.reproduction.run import reproduce
-from basis.reproduction.setup import PRIORS, Setup
+from basis.paper import job as jobs
+from basis.paper.experiments.table4 import columns
+from basis.paper.job import Job
+from basis.paper.run import reproduce
+from basis.paper.setup import PRIORS, Setup
 from reproduction.shared import finish
 
 

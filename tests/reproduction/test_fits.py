@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from basis.core.learned import save_separator
 from basis.datasets.mnist import MNIST
-from basis.reproduction.experiment import EXPERIMENTS, measured
-from basis.reproduction.run import reproduce
-from basis.reproduction.setup import Setup
-from basis.reproduction.store import Store
+from basis.io.learned import save_separator
+from basis.paper.experiment import EXPERIMENTS, measured
+from basis.paper.run import reproduce
+from basis.paper.setup import Setup
+from basis.paper.store import Store
 from basis.separators.neural_egg import NeuralEgg
 from basis.separators.nmf import NMF
 from reproduction.shared import finish

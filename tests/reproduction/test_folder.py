@@ -3,9 +3,9 @@
 import pytest
 
 import basis
-from basis.core.output import MARK
-from basis.reproduction.run import reproduce
-from basis.reproduction.setup import Setup
+from basis.io.output import MARK
+from basis.paper.run import reproduce
+from basis.paper.setup import Setup
 from reproduction.shared import finish
 
 
@@ -65,7 +65,7 @@ def test_half_files_of_workers_that_were_killed_are_removed(tiny, tmp_path):
 
 
 def test_a_damaged_figure_of_the_store_is_named(tmp_path):
-    from basis.reproduction.store import Store
+    from basis.paper.store import Store
 
     store = Store(tmp_path, Setup())
     store.keep({"figure": "answer"}, 42)

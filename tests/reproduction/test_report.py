@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import basis
-from basis.reproduction.experiment import EXPERIMENTS
-from basis.reproduction.job import Job
-from basis.reproduction.run import choose, costs, reproduce
-from basis.reproduction.setup import Setup
+from basis.paper.experiment import EXPERIMENTS
+from basis.paper.job import Job
+from basis.paper.run import choose, costs, reproduce
+from basis.paper.setup import Setup
 from reproduction.shared import AVERAGE, OWN, finish
 
 PAPER = [f"table{i}" for i in range(1, 5)] + [f"figure{i}" for i in range(1, 9)]
@@ -77,7 +77,7 @@ def test_nothing_of_the_paper_is_left_out(name, nothing, tmp_path):
     for cell in cells:
         assert cell.measured is None
         assert cell.missing
-    module = importlib.import_module(f"basis.experiments.{name}")
+    module = importlib.import_module(f"basis.paper.experiments.{name}")
     published = getattr(module, "PUBLISHED", {})
     numbers = {float(number) for number in re.findall(r"\d+\.\d+", str(published))}
     shown = {value for cell in cells for value in (cell.published, cell.published_error)}

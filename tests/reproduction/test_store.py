@@ -9,12 +9,12 @@ import torch
 import basis
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.mnist import MNIST
-from basis.evaluation import evaluate
-from basis.reproduction import plan as planning
-from basis.reproduction.job import COLOUR, Job
-from basis.reproduction.plan import plan
-from basis.reproduction.setup import Setup
-from basis.reproduction.store import Store
+from basis.evaluate.evaluation import evaluate
+from basis.paper import plan as planning
+from basis.paper.job import COLOUR, Job
+from basis.paper.plan import plan
+from basis.paper.setup import Setup
+from basis.paper.store import Store
 from reproduction.shared import AVERAGE, OWN, RARE
 
 

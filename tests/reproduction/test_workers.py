@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import basis
-from basis.reproduction import workers as working
-from basis.reproduction.run import reproduce
-from basis.reproduction.setup import Setup
-from basis.reproduction.store import Store
+from basis.paper import workers as working
+from basis.paper.run import reproduce
+from basis.paper.setup import Setup
+from basis.paper.store import Store
 from reproduction.shared import AVERAGE, RARE, finish
 
 DEADLY = '''

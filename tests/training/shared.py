@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from basis.core.checkpoint import WEIGHTS
+from basis.io.checkpoint import WEIGHTS
 from basis.priors.gaussian import GaussianMixture
 
 ANY = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])  # a prior of any noise level

@@ -12,8 +12,8 @@ import basis
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
-from basis.training import loop
-from basis.training.recipe import Levels, Noise, Recipe, read_recipe
+from basis.train import loop
+from basis.train.recipe import Levels, Noise, Recipe, read_recipe
 from training.shared import ANY, RECIPES
 
 

@@ -5,12 +5,12 @@ import torch
 from safetensors.torch import load_file
 
 import basis
-from basis.core.checkpoint import WEIGHTS
+from basis.io.checkpoint import WEIGHTS
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
-from basis.training import loop
-from basis.training.recipe import read_recipe
+from basis.train import loop
+from basis.train.recipe import read_recipe
 
 
 @pytest.mark.slow

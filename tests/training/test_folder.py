@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import basis
-from basis.core.checkpoint import CARD, WEIGHTS
-from basis.core.mark import MARK
+from basis.io.checkpoint import CARD, WEIGHTS
+from basis.io.mark import MARK
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
-from basis.training import loop
-from basis.training.folder import CHECKPOINT
-from basis.training.recipe import read_recipe
+from basis.train import loop
+from basis.train.folder import CHECKPOINT
+from basis.train.recipe import read_recipe
 from training.shared import one_line
 
 

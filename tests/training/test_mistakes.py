@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from basis.core.checkpoint import WEIGHTS
-from basis.core.mark import MARK
+from basis.io.checkpoint import WEIGHTS
+from basis.io.mark import MARK
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
-from basis.training import loop
-from basis.training.folder import CHECKPOINT
-from basis.training.recipe import Noise, read_recipe
+from basis.train import loop
+from basis.train.folder import CHECKPOINT
+from basis.train.recipe import Noise, read_recipe
 from training.shared import RECIPE, one_line
 
 

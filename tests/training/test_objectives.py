@@ -10,7 +10,7 @@ import basis
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
-from basis.training.objectives import Denoising, Likelihood, ScoreMatching, unseen
+from basis.train.objectives import Denoising, Likelihood, ScoreMatching, unseen
 
 
 def test_score_matching_of_a_perfect_score():

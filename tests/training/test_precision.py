@@ -7,8 +7,8 @@ from on_cuda import AsOnCuda
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
-from basis.training import loop
-from basis.training.recipe import read_recipe
+from basis.train import loop
+from basis.train.recipe import read_recipe
 from training.shared import weights
 
 KINDS = {

@@ -5,9 +5,9 @@ import torch
 
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
-from basis.training import loop
-from basis.training.objectives import objective
-from basis.training.recipe import read_recipe
+from basis.train import loop
+from basis.train.objectives import objective
+from basis.train.recipe import read_recipe
 from training.shared import RECIPES
 
 

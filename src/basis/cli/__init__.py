@@ -28,7 +28,6 @@ from basis.cli import (
     train,
 )
 from basis.cli.options import Stopped, complain
-from basis.core.durable import SIGNALS
 from basis.core.errors import (
     BasisError,
     DataError,
@@ -37,6 +36,7 @@ from basis.core.errors import (
     UnlikelyMixtureWarning,
     UsageError,
 )
+from basis.io.durable import SIGNALS
 
 OURS = (DataWarning, UncertainWarning, UnlikelyMixtureWarning)
 INTERRUPTED = 130  # how typer ends after a KeyboardInterrupt

@@ -10,14 +10,14 @@ from typing import Annotated
 import torch
 import typer
 
-from basis.calibration import calibrate as measure
-from basis.calibration import save_calibration
 from basis.cli import options as cli
-from basis.core.checkpoint import foreign, load_prior
 from basis.core.checks import device_of
 from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import BasisError, UsageError
-from basis.files.write import versions
+from basis.evaluate.calibration import calibrate as measure
+from basis.evaluate.calibration import save_calibration
+from basis.io.checkpoint import foreign, load_prior
+from basis.runs.write import versions
 
 MOST = 2_000  # examples that are looked at
 BATCH = 50  # mixtures at a time

@@ -13,12 +13,12 @@ from basis.cli import options as cli
 from basis.cli import worth
 from basis.cli.separate import OutOption, ResizeOption, animate, each, write
 from basis.core.errors import UsageError
-from basis.core.output import check_free
-from basis.files.pictures import COLORIZED
-from basis.files.read import read_grey
-from basis.files.write import file_names, plain, versions
+from basis.io.output import check_free
 from basis.mixings.grayscale import Grayscale
+from basis.runs.read import read_grey
+from basis.runs.write import file_names, plain, versions
 from basis.signals.image import BACKGROUND
+from basis.signals.pictures import COLORIZED
 
 USUAL = "fast"  # a sample, since a mean of several is pale; nearer to true colours than "paper", see docs/results.md
 LUMA = {  # weights of red, green and blue in grey

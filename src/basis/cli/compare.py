@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
-from basis.comparison import compare_all, read
-from basis.core.statistics import CONFIDENCE
+from basis.evaluate.comparison import compare_all, read
+from basis.evaluate.statistics import CONFIDENCE
 
 
 def compare(

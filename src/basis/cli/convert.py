@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
-from basis.core.checkpoint import PRIOR, header_of
-from basis.core.claim import claim
-from basis.core.format import FORMATS
-from basis.core.output import needed, replacing
-from basis.core.saving import put, serialized
+from basis.io.checkpoint import PRIOR, header_of
+from basis.io.claim import claim
+from basis.io.format import FORMATS
+from basis.io.output import needed, replacing
+from basis.io.saving import put, serialized
 
 
 def convert(

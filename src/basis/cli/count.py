@@ -10,8 +10,8 @@ import typer
 from basis.cli import options as cli
 from basis.cli import worth
 from basis.core.errors import DataError, DivergenceError
-from basis.counting import UNCERTAIN, count_sources
-from basis.files.read import IMAGES, find, read_mixture
+from basis.evaluate.counting import UNCERTAIN, count_sources
+from basis.runs.read import IMAGES, find, read_mixture
 from basis.signals.image import BACKGROUND
 
 

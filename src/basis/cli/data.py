@@ -12,18 +12,18 @@ from typing import Annotated
 import typer
 from torch import Tensor
 
-from basis import mixtures as mix
 from basis.api import stream
 from basis.cli import options as cli
-from basis.core.claim import claim
 from basis.core.dataset import DATASETS, open_dataset
-from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError
-from basis.core.output import needed
-from basis.evaluation import digit_labels
-from basis.evaluation import evaluate as measure
-from basis.files.write import needed_file, plain, to_json, versions
+from basis.evaluate import mixtures as mix
+from basis.evaluate.evaluation import digit_labels
+from basis.evaluate.evaluation import evaluate as measure
+from basis.io.claim import claim
+from basis.io.durable import write_atomically
+from basis.io.output import needed
 from basis.mixings.weighted_sum import WeightedSum
+from basis.runs.write import needed_file, plain, to_json, versions
 
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation (for tuning) or test.")]
 TaskOption = Annotated[str, typer.Option("--task", help="agnostic: any labels; split: one group of labels a source.")]

@@ -11,16 +11,16 @@ import typer
 from torch import Tensor
 
 from basis.api import stream
+from basis.assets.examples import FOLDER
 from basis.cli import options as cli
 from basis.cli.separate import animate
-from basis.core.claim import claim
 from basis.core.metric import align, reorder
-from basis.core.output import needed, replacing
-from basis.examples import FOLDER
-from basis.files.pictures import grid
-from basis.files.write import fill, versions
+from basis.io.claim import claim
+from basis.io.output import needed, replacing
 from basis.metrics.psnr import psnr
 from basis.mixings.weighted_sum import WeightedSum
+from basis.runs.write import fill, versions
+from basis.signals.pictures import grid
 
 
 def demo(

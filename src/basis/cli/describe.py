@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from basis import examples, recipes
-from basis.core.checkpoint import PRETRAINED, PRIORS, WEIGHTS, foreign, load_prior, open_weights, pretrained, read_card
+from basis.assets import examples, recipes
 from basis.core.dataset import DATASETS
-from basis.core.format import FORMATS
-from basis.core.learned import Learned, load_separator
 from basis.core.metric import METRICS
 from basis.core.mixing import MIXINGS
 from basis.core.posterior import POSTERIORS
 from basis.core.prior import Prior
 from basis.core.sampler import SAMPLERS
 from basis.core.separator import SEPARATORS
+from basis.io.checkpoint import PRETRAINED, PRIORS, WEIGHTS, foreign, load_prior, open_weights, pretrained, read_card
+from basis.io.format import FORMATS
+from basis.io.learned import Learned, load_separator
+from basis.paper.experiment import EXPERIMENTS
 from basis.presets import SUMMARIES
-from basis.reproduction.experiment import EXPERIMENTS
 
 KINDS = {
     "methods": SEPARATORS,

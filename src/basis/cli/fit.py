@@ -13,18 +13,18 @@ import typer
 from torch import Tensor
 from tqdm import tqdm
 
-from basis import mixtures as mix
 from basis.cli import options as cli
 from basis.cli.data import TaskOption
 from basis.core.checks import device_of
-from basis.core.claim import cannot_write, claim
 from basis.core.dataset import open_dataset
 from basis.core.errors import UsageError
-from basis.core.learned import METHOD, Learned, Learning, header_of
-from basis.core.output import needed, replacing
-from basis.core.saving import put, serialized
 from basis.core.separator import SEPARATORS, choose
-from basis.files.write import versions
+from basis.evaluate import mixtures as mix
+from basis.io.claim import cannot_write, claim
+from basis.io.learned import METHOD, Learned, Learning, header_of
+from basis.io.output import needed, replacing
+from basis.io.saving import put, serialized
+from basis.runs.write import versions
 
 SPLIT = "train"
 

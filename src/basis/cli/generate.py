@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 from PIL import Image
 
+from basis.api import generate as draw
 from basis.cli import options as cli
-from basis.core.claim import claim
 from basis.core.errors import UsageError
-from basis.files.pictures import grid
-from basis.files.write import needed_file, write_picture
-from basis.generation import generate as draw
+from basis.io.claim import claim
+from basis.runs.write import needed_file, write_picture
+from basis.signals.pictures import grid
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 

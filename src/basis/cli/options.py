@@ -11,19 +11,19 @@ import typer
 from torch import Tensor
 from tqdm import tqdm
 
-from basis.core.accelerated import Accelerated
-from basis.core.checkpoint import foreign, load_prior, locate, read_card, weights_sha256
 from basis.core.checks import device_of
 from basis.core.errors import UsageError
-from basis.core.learned import load_separator
 from basis.core.mixing import Mixing
 from basis.core.prior import Prior
 from basis.core.sampler import State
 from basis.core.separator import SEPARATORS, Run, Separator
 from basis.core.settings import from_text
-from basis.core.windowed import Windowed
+from basis.io.checkpoint import foreign, load_prior, locate, read_card, weights_sha256
+from basis.io.learned import load_separator
 from basis.mixings.weighted_sum import WeightedSum
 from basis.presets import PRESETS, resolve
+from basis.priors.wrappers.accelerated import Accelerated
+from basis.priors.wrappers.windowed import Windowed
 
 PriorOption = Annotated[str, typer.Option("--prior", help="Bundled name, folder or file; A,B,… for one a source.")]
 MethodOption = Annotated[

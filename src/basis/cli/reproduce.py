@@ -14,12 +14,12 @@ from tqdm import tqdm
 from basis.cli import options as cli
 from basis.core.checks import device_of
 from basis.core.errors import UsageError
-from basis.reproduction.experiment import Outcome
-from basis.reproduction.plan import Cost, in_words
-from basis.reproduction.report import number
-from basis.reproduction.run import Reproduction, choose, claimed, costs
-from basis.reproduction.run import reproduce as run
-from basis.reproduction.setup import PRIORS, Setup
+from basis.paper.experiment import Outcome
+from basis.paper.plan import Cost, in_words
+from basis.paper.report import number
+from basis.paper.run import Reproduction, choose, claimed, costs
+from basis.paper.run import reproduce as run
+from basis.paper.setup import PRIORS, Setup
 
 LONG = 60  # seconds of work from which several processes are worth starting
 

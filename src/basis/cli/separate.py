@@ -15,17 +15,17 @@ from torch import Tensor
 from basis.api import stream
 from basis.cli import options as cli
 from basis.cli import worth
-from basis.core.claim import claim
-from basis.core.durable import sha256_of
 from basis.core.errors import DataError, DivergenceError
 from basis.core.mixing import Mixing
-from basis.core.output import check_free, needed, replacing
 from basis.core.separator import Run, Separation
-from basis.files.film import Film
-from basis.files.pictures import SEPARATED, Words, white
-from basis.files.read import IMAGES, find, read_mixture
-from basis.files.write import file_names, fill, plain, versions
+from basis.io.claim import claim
+from basis.io.durable import sha256_of
+from basis.io.output import check_free, needed, replacing
+from basis.runs.read import IMAGES, find, read_mixture
+from basis.runs.write import file_names, fill, plain, versions
+from basis.signals.film import Film
 from basis.signals.image import BACKGROUND
+from basis.signals.pictures import SEPARATED, Words, white
 
 KIND = "separation"
 
@@ -139,7 +139,7 @@ def each(
         out: where each has its folder.
         request: what the results depend on, beside the input.
         work: called with an input, its folder, and what its result depends on; returns what it is worth.
-        overwrite, resume: what to do where there is a result already, see `basis.core.output.needed`.
+        overwrite, resume: what to do where there is a result already, see `basis.io.output.needed`.
     """
     failed, found, jobs = 0, find(paths), []
     with claim(out):

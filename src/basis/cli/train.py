@@ -12,12 +12,12 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from basis.assets.recipes import find_recipe
 from basis.cli import options as cli
 from basis.cli.calibrate import after_training
-from basis.core.claim import cannot_write
 from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import UsageError
-from basis.recipes import find_recipe
+from basis.io.claim import cannot_write
 
 OTHER_PROCESS = os.environ.get("RANK", "0") != "0"  # of several: the first one reports for all
 
@@ -66,7 +66,7 @@ def finetune(
     """
     recipe = find_recipe(recipe)
     plan, data, folder = _prepare(recipe, data_dir, out)
-    from basis.training.finetune import assemble, finetuning, stages
+    from basis.train.finetune import assemble, finetuning, stages
 
     again, flags = _again("finetune", recipe, folder, data_dir, overwrite), _flags(overwrite, resume)
     with nullcontext() if OTHER_PROCESS else finetuning(plan, folder, **flags):
@@ -90,7 +90,7 @@ def combine(
     resume: cli.ResumeOption = False,
 ) -> None:
     """Make one prior of several that were trained for parts of the noise levels."""
-    from basis.training.combine import combine as write
+    from basis.train.combine import combine as write
 
     try:
         levels = [float(part) for part in borders.split(",")]
@@ -125,7 +125,7 @@ def _prepare(recipe: Path, data_dir: Path | None, out: Path | None):
         import tensorboard  # noqa: F401
     except ImportError as error:
         raise UsageError(f"training needs {error.name}", fix="pip install 'basis-separation[train]'") from error
-    from basis.training.recipe import read_recipe
+    from basis.train.recipe import read_recipe
 
     plan = read_recipe(recipe)
     return plan, open_dataset(plan.data, data_dir), out or Path("runs") / recipe.stem
@@ -138,7 +138,7 @@ def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | No
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    from basis.training import loop
+    from basis.train import loop
 
     held_out = float("nan")
     with tqdm(total=plan.steps, unit="step", desc=name, dynamic_ncols=True, disable=OTHER_PROCESS or None) as bar:

@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from basis.core.errors import UsageError, shown
 
@@ -108,3 +109,11 @@ def image_of(shape: Sequence[int], of: str) -> tuple[int, int, int]:
     if len(sides) != 3:
         raise UsageError(f"{of} takes images (C, H, W), got shape {shown(sides)}", fix="for instance (1, 28, 28)")
     return sides[0], sides[1], sides[2]
+
+
+def unwrapped(network: object) -> object:
+    """Return the network inside of what `torch.compile`, DataParallel and DistributedDataParallel make of it."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while isinstance(network, parallel) or hasattr(network, "_orig_mod"):
+        network = network.module if isinstance(network, parallel) else network._orig_mod
+    return network

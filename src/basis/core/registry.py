@@ -80,8 +80,8 @@ class Registry:
 
     def _bundled(self) -> list[str]:
         path = importlib.import_module(self.package).__path__
-        found = [module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
-        return [name.replace("_", self.joint) for name in found]
+        files = [module.name for module in pkgutil.iter_modules(path) if not module.ispkg]
+        return [name.replace("_", self.joint) for name in files if not name.startswith("_")]
 
     def _foreign(self) -> dict:
         return {entry.name: entry for entry in entry_points(group=self.package)}

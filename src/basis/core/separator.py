@@ -15,27 +15,10 @@ from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes
 from basis.core.noise import Noise
-from basis.core.prior import Product
+from basis.core.problem import Problem
 from basis.core.registry import Registry
 from basis.core.sampler import State
 from basis.core.settings import Typed
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """Mixtures to separate: ``m = g(x)`` with ``x ~ p``.
-
-    Args:
-        mixture: (B, *M).
-        prior: p over stacks of K sources, (K, *S).
-        mixing: g.
-        noise: standard deviation of the mixture's noise, in its units: ``m = g(x) + noise · n``, n ~ N(0, I).
-    """
-
-    mixture: Tensor
-    prior: Product
-    mixing: Mixing
-    noise: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +35,9 @@ class Separation:
         kinds: K numbers, the same for sources that can change places: those of one prior and one part in the mixture,
             see `basis.core.modes.interchangeable`. The order of others is known, and metrics keep it.
         evaluations: what each mixture cost with all of its samples, in evaluations of the prior for each source, (B,),
-            int64, counted at the prior (`basis.core.counted`): a score, a denoised estimate or a density is one, a
-            backward pass through it one more. A mixture's own where the method tells them apart (search), else the
-            mean of those that were separated together. What `assessment` took comes on top.
+            int64, counted at the prior (`basis.priors.wrappers.counted`): a score, a denoised estimate or a
+            density is one, a backward pass through it one more. A mixture's own where the method tells them apart
+            (search), else the mean of those that were separated together. What `assessment` took comes on top.
         assessment: what speaks for the result and against it, without the truth; None where it was not asked for.
 
     Example:

@@ -14,20 +14,20 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from basis.core.checkpoint import HEADER, PRETRAINED, WEIGHTS, load_module
 from basis.core.checks import path_of
-from basis.core.claim import claim
-from basis.core.durable import sha256_of
 from basis.core.errors import DataError, UsageError, unknown
-from basis.core.loading import untouched
 from basis.core.metric import UNIT, DataRange, SetMetric, Values, scaled
-from basis.core.output import replacing
-from basis.core.saving import put
-from basis.networks.digit_classifier import DigitClassifier
-from basis.networks.picture_classifier import PictureClassifier
+from basis.io.checkpoint import HEADER, PRETRAINED, WEIGHTS, load_module
+from basis.io.claim import claim
+from basis.io.durable import sha256_of
+from basis.io.loading import untouched
+from basis.io.output import replacing
+from basis.io.saving import put
+from basis.nn.digit_classifier import DigitClassifier
+from basis.nn.picture_classifier import PictureClassifier
 
 FOLDER = PRETRAINED / "extractors"
-EXTRACTOR = "extractor"  # kind of folder, see `basis.core.output.Mark`
+EXTRACTOR = "extractor"  # kind of folder, see `basis.io.output.Mark`
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from basis.core.checks import unwrapped
 from basis.core.errors import UsageError
-from basis.core.loading import unwrapped
 from basis.core.prior import Prior, per_example
 from basis.priors._diffusers import (
     PIXELS,

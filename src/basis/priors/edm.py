@@ -13,8 +13,8 @@ from basis.core.checks import image_of
 from basis.core.errors import UsageError, shown
 from basis.core.prior import Prior, per_example
 from basis.core.settings import Above0, Count, Finite, Positive, Whole, takes
-from basis.networks.by_level import ByLevel
-from basis.networks.unet import UNet
+from basis.nn.by_level import ByLevel
+from basis.nn.unet import UNet
 
 CPU_BATCH = 32  # images
 FAR = 3.0  # standard deviations from the mean, beyond which no image goes
@@ -32,7 +32,7 @@ class EDM(Prior):
         shape: (C, H, W) of an image.
         mean: mean μ of the data's pixels, in [0, 1].
         std: standard deviation σ_data of the data's pixels.
-        widths, blocks, attention, patch: the network's size, see `basis.networks.unet.UNet`.
+        widths, blocks, attention, patch: the network's size, see `basis.nn.unet.UNet`.
         borders: noise levels, falling, between ranges that have a network each, see `ByLevel`; none for one network.
         colours: standard deviation of what is left of the channels without their mean, where it has a scale of its own:
             σ_data is then that of grey, and there is one of each in c_skip, c_out and c_in.
@@ -42,7 +42,7 @@ class EDM(Prior):
             the nearer they are to these.
         classes: number of classes that `denoise_and_classify` tells apart, of a prior that was trained with labels;
             one network alone has such an answer.
-        reads: widths of a frozen network that reads what is known, see `basis.networks.reader.Reader`, one for each of
+        reads: widths of a frozen network that reads what is known, see `basis.nn.reader.Reader`, one for each of
             widths, for patch = 2; `scripts/grey_reader.py` trains it.
 
     Raises:

@@ -12,7 +12,7 @@ from basis.core.errors import UsageError
 from basis.core.prior import Prior, per_example
 from basis.core.schedule import geometric
 from basis.core.settings import Count, Positive
-from basis.networks.refinenet import RefineNet
+from basis.nn.refinenet import RefineNet
 
 CPU_BATCH = 32  # images
 TOLERANCE = 1e-3  # relative distance within which a noise level counts as a trained one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from basis.core.separator import Problem
+from basis.core.problem import Problem
 
 
 def shares(problem: Problem, m: Tensor, parts: Tensor, alphas: Tensor) -> Tensor:

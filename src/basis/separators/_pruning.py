@@ -14,8 +14,8 @@ from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.noise import Noise
 from basis.core.prior import Prior, per_example
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem
 from basis.separators.sample import Sample
 
 

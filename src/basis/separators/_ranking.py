@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from basis.core.counted import uncounted
 from basis.core.errors import UsageError
-from basis.core.flow import flow_log_prob
 from basis.core.plausibility import denoising_errors, in_widths
 from basis.core.prior import DensityPrior, Product
+from basis.core.problem import Problem
 from basis.core.schedule import geometric
-from basis.core.separator import Problem
+from basis.priors._flow import flow_log_prob
+from basis.priors.wrappers.counted import uncounted
 
 SIGMA = 0.01  # the paper's smallest noise level, for priors that know any
 LEVELS = geometric(1.0, 0.05, 6)  # noise levels of the denoising rank, in widths of the data's range

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.mixing import weights_of
-from basis.core.separator import Problem
+from basis.core.problem import Problem
 
 
 def weights(problem: Problem, method: str) -> Tensor:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from basis.core.learned import Learned, Learning, draw
 from basis.core.mixing import Mixing
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Stream, separation
+from basis.core.separator import Stream, separation
 from basis.core.settings import Count, Positive, Whole
-from basis.networks.dcgan import Critic, Generator
+from basis.io.learned import Learned, Learning, draw
+from basis.nn.dcgan import Critic, Generator
 
 BETAS = (0.5, 0.9)  # Adam's, of the GAN; 0.0 and 0.9 in Gulrajani et al. 2017
 PENALTY = 10.0  # weight of the gradient penalty (Gulrajani et al. 2017)
@@ -35,7 +36,7 @@ class Adversarial(Learned):
 
     Args:
         shape, kinds: see `Learned`.
-        width: factor on the channels of `basis.networks.dcgan`.
+        width: factor on the channels of `basis.nn.dcgan`.
         latent: length of a code.
         steps, batch, critic_steps: generator steps for each kind, images a step, critic steps for each of those.
         gan_rate: Adam's learning rate of the GAN.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Separator, Stream, separation
+from basis.core.separator import Separator, Stream, separation
 
 
 class Average(Separator):

@@ -13,8 +13,9 @@ from basis.core.errors import UsageError, unknown
 from basis.core.modes import SAME, interchangeable, like
 from basis.core.noise import Noise
 from basis.core.prior import Product
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Separation, Separator, Stream, choose
+from basis.core.separator import Separation, Separator, Stream, choose
 from basis.core.settings import Count, NonNegative
 from basis.separators._ranking import RANKS, check_density, fit, likelihood, natural
 

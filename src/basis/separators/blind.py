@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Separator, Stream, separation
+from basis.core.separator import Separator, Stream, separation
 from basis.core.settings import Count
 from basis.separators._factors import clusters, factorise
 from basis.separators._masks import shares

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.learned import Learned, Learning, pixels
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Stream, separation
+from basis.core.separator import Stream, separation
 from basis.core.settings import Count, Positive, Whole
-from basis.networks.masker import Masker
+from basis.io.learned import Learned, Learning, pixels
+from basis.nn.masker import Masker
 from basis.separators._weights import check
 
 BETAS = (0.5, 0.999)
@@ -41,7 +42,7 @@ class NeuralEgg(Learned):
         shape, kinds: see `Learned`; kinds must be (0, 1).
         alphas: the two weights of the mixtures, positive; 1 by default.
         supervised: whether to learn from true pairs.
-        width: factor on the network's channels, see `basis.networks.masker.Masker`.
+        width: factor on the network's channels, see `basis.nn.masker.Masker`.
         images: the most images of b, as well as mixtures, that are used; images in mixtures are not among those of b.
         rounds, epochs, batch: renewals of x̂, passes over the data in each, mixtures a step.
         learning_rate: Adam's, which starts anew in each round; it falls linearly to zero over all if supervised.

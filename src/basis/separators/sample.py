@@ -15,9 +15,10 @@ from basis.core.mixing import Mixing, weights_of
 from basis.core.noise import Noise, shared
 from basis.core.posterior import POSTERIORS, Posterior
 from basis.core.prior import Prior
+from basis.core.problem import Problem
 from basis.core.sampler import SAMPLERS, Sampler, State
 from basis.core.schedule import karras
-from basis.core.separator import Problem, Separator, Stream, separation
+from basis.core.separator import Separator, Stream, separation
 from basis.core.settings import Count, Share, check
 from basis.posteriors.moment_matching import MomentMatching
 from basis.posteriors.projection import Projection

@@ -11,14 +11,15 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from basis.core.counted import counted
 from basis.core.errors import unknown
 from basis.core.modes import SAME, Modes, find_modes, interchangeable, like
 from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, Product
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Separation, Separator, Stream
+from basis.core.separator import Separation, Separator, Stream
 from basis.core.settings import Count, NonNegative, Positive, Share, Whole
+from basis.priors.wrappers.counted import counted
 from basis.separators._pruning import Pruning
 from basis.separators._ranking import RANKS, check_density, fit
 from basis.separators.sample import Sample

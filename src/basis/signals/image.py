@@ -17,7 +17,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from basis.core.errors import BasisError, DataError, DataWarning, UsageError
-from basis.core.limits import GIB, VARIABLE, check_file, most_bytes
+from basis.io.limits import GIB, VARIABLE, check_file, most_bytes
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 BACKGROUND = "black"

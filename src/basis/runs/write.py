@@ -1,0 +1,140 @@
+"""The files of a separation, and single files that say what made them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from basis.core.errors import DataError, UsageError
+from basis.core.mixing import Mixing
+from basis.core.version import VERSION
+from basis.io.durable import write_atomically
+from basis.io.output import decide
+from basis.signals.pictures import COLORIZED, SEPARATED, Words, animation, panel, white
+
+RESULT = "result.json"
+DESCRIPTION, SOFTWARE = 0x010E, 0x0131  # EXIF tags
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    python = platform.python_version()
+    return {"basis": VERSION, "torch": torch.__version__, "numpy": np.__version__, "python": python}
+
+
+def to_json(facts: dict) -> str:
+    """Return strict JSON; numbers that it has no word for become text."""
+    finite = {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in facts.get("settings", {}).items()
+    }
+    facts = {**facts, "settings": finite} if "settings" in facts else facts
+    return json.dumps(facts, indent=2, allow_nan=False) + "\n"
+
+
+def plain(facts: dict) -> dict:
+    """Return what `to_json` and back makes of facts."""
+    return json.loads(to_json(facts))
+
+
+def write_picture(path: Path, picture: Image.Image, request: dict) -> None:
+    """Write a picture whole or not at all; it says that it is ours, and what it depends on (see `read_request`)."""
+    exif = Image.Exif()
+    exif[SOFTWARE], exif[DESCRIPTION] = f"basis {VERSION}", json.dumps(request)
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    try:
+        write_atomically(path, lambda file: picture.save(file, kind, exif=exif))
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({error.strerror or error})", fix="choose another --out") from error
+
+
+def read_request(path: Path) -> dict | None:
+    """Return what a picture or JSON file of ours depends on; None for any other file.
+
+    A JSON file depends on the values in it.
+    """
+    try:
+        if path.suffix.lower() in Image.registered_extensions():
+            with Image.open(path) as picture:
+                exif = picture.getexif()
+            return json.loads(exif[DESCRIPTION]) if str(exif.get(SOFTWARE)).startswith("basis ") else None
+        found = json.loads(path.read_text())
+        return found if "basis" in found["versions"] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def needed_file(path: Path, request: dict, *, overwrite: bool, resume: bool) -> bool:
+    """Say whether a file has yet to be written, as `basis.io.output.needed` does for a folder."""
+    if not os.path.lexists(path):
+        return True
+    found = read_request(path)
+    if found is None:
+        raise UsageError(f"{path} is there, and basis did not write it", fix="choose another name")
+    return decide(path, found, request, overwrite, resume)
+
+
+def file_names(mixtures: int, sources: int, samples: int, words: Words = SEPARATED) -> list[str]:
+    """Return the files that a result may have, so that a place that is taken is seen before work is done."""
+    parts = samples if words is COLORIZED else sources
+    files = [
+        *(f"{words.source}_{k}.png" for k in range(1, parts + 1)),
+        "sources.npy",
+        "panel.png",
+        "anneal.gif",
+        RESULT,
+    ]
+    files += ["samples.npy"] if samples > 1 else []
+    return files if mixtures == 1 else [f"{i:05d}/{name}" for i in range(mixtures) for name in files]
+
+
+def fill(
+    folder: Path,
+    mixture: Tensor,
+    samples: Tensor,
+    choice: int,
+    mixing: Mixing,
+    frames: list[Image.Image],
+    facts: dict,
+    words: Words = SEPARATED,
+    spread: Tensor | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write `source_K.png`, `sources.npy`, `panel.png`, `anneal.gif` and `result.json`; `samples.npy` where n > 1.
+
+    Of a colorization the pictures are `colour_J.png`, one for each sample.
+
+    Args:
+        folder: folder to write into.
+        mixture: (C, H, W).
+        samples: (n, K, C, H, W) in [0, 1].
+        choice: the sample that stands for the mixture.
+        mixing: how the sources mix.
+        frames: frames of the animation; none leaves it out.
+        facts: what `result.json` holds.
+        words: what the parts are called.
+        spread, notes: what the panel says of the separation's worth, see `panel`.
+    """
+    sources, remixes = samples[choice], mixing(samples)
+    total = white(mixing, sources)
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, source in enumerate(samples[:, 0] if words is COLORIZED else sources, 1):
+        array = (source.clamp(0, 1).cpu().numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
+        Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(folder / f"{words.source}_{k}.png")
+    np.save(folder / "sources.npy", sources.cpu().numpy())
+    if len(samples) > 1:
+        np.save(folder / "samples.npy", samples.cpu().numpy())
+    panel(mixture, samples, remixes, total, words, spread, notes).save(folder / "panel.png")
+    if frames:
+        first, options = animation(frames)
+        first.save(folder / "anneal.gif", **options)
+    (folder / RESULT).write_text(to_json(facts))
