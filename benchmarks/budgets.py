@@ -14,7 +14,7 @@ import torch
 
 import basis
 from basis.core.dataset import DATASETS
-from basis.core.prior import Prior
+from basis.core.prior import Prior, ScorePrior
 from basis.core.separator import Separator, choose
 from basis.evaluate import mixtures as mix
 from basis.evaluate.evaluation import evaluate
@@ -37,7 +37,7 @@ LABELS = {
 }  # in the plot
 
 
-class Counted(Prior):
+class Counted(ScorePrior):
     """A prior that counts the examples that it is asked about, and those that gradients go back through."""
 
     def __init__(self, prior: Prior) -> None:

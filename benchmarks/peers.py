@@ -36,7 +36,7 @@ from torch import Tensor
 import basis
 from basis.core.dataset import DATASETS
 from basis.core.metric import align, reorder
-from basis.core.prior import Prior, Product
+from basis.core.prior import Prior, Product, ScorePrior
 from basis.core.schedule import karras
 from basis.core.separator import choose
 from basis.evaluate import mixtures as mix
@@ -50,7 +50,7 @@ FRESH = 1e9  # as the amount of noise drawn anew in each step: all of it
 MIXING = basis.WeightedSum([1.0, 1.0])
 
 
-class Counted(Prior):
+class Counted(ScorePrior):
     """A prior that counts the examples that it is asked about, and those that gradients go back through."""
 
     def __init__(self, prior: Prior) -> None:

@@ -7,7 +7,7 @@ import torch
 
 import basis
 from basis.cli import main
-from basis.core.prior import Prior
+from basis.core.prior import ScorePrior
 from basis.priors.edm import EDM
 
 torch.set_num_threads(1)
@@ -22,7 +22,7 @@ TINY = {
 }
 
 
-class Tiled(Prior):
+class Tiled(ScorePrior):
     """Independent copies of a prior side by side: many samples from few random streams, which are the slow part."""
 
     def __init__(self, prior, copies):

@@ -163,7 +163,7 @@ def test_order_of_convergence(sampler, order):
         assert coarse / fine == pytest.approx(2**order, rel=0.12)
 
 
-class Counted(basis.Prior):
+class Counted(basis.ScorePrior):
     def __init__(self, prior):
         super().__init__(prior.shape)
         self.prior, self.count = prior, 0

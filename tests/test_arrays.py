@@ -273,7 +273,7 @@ def test_a_prior_that_computes_in_float64_separates_as_in_float32(gaussian):
 
 
 def test_an_error_of_the_prior_itself_comes_through(gaussian):
-    class Broken(basis.Prior):
+    class Broken(basis.ScorePrior):
         def score(self, x, sigma):
             raise RuntimeError("mine")
 

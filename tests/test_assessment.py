@@ -9,13 +9,13 @@ import torch
 
 import basis
 from basis.core.plausibility import surprise
-from basis.core.prior import Prior, Product, per_example
+from basis.core.prior import Product, ScorePrior, per_example
 
 SUM = basis.WeightedSum([1.0, 1.0])
 FAST = {"method": "fast", "steps": 12}
 
 
-class Normal(Prior):
+class Normal(ScorePrior):
     """Independent values from N(m, s²): ``D(x, σ) = (s² x + σ² m) / (s² + σ²)``."""
 
     def __init__(self, n, mean=0.3, std=0.5):
@@ -169,7 +169,7 @@ def test_baselines_that_do_not_ask_the_prior_say_nothing_of_the_mixture(mnist):
 def test_the_prior_is_asked_only_where_it_is_wanted(mnist):
     asked = []
 
-    class Counted(Prior):
+    class Counted(ScorePrior):
         calibration = mnist.calibration
 
         def score(self, x, sigma):

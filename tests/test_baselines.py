@@ -8,7 +8,7 @@ import torch
 
 import basis
 from basis.core.dataset import DATASETS
-from basis.core.prior import Prior
+from basis.core.prior import ScorePrior
 from basis.core.separator import SEPARATORS, choose
 from basis.evaluate.mixtures import draw_mixtures, pools
 from basis.io.learned import draw, load_separator, save_separator
@@ -16,7 +16,7 @@ from basis.io.learned import draw, load_separator, save_separator
 pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
 
 
-class Constant(Prior):
+class Constant(ScorePrior):
     """A prior of images in [0, 1] of which only shape and support count."""
 
     def __init__(self, shape):

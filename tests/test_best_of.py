@@ -167,7 +167,7 @@ def test_priors_without_a_density_are_ranked_by_denoising(edm):
         BestOf(rank="denoise")
 
 
-class Level(basis.Prior):
+class Level(basis.ScorePrior):
     """All mass at one image c: D(x, σ) = c whatever x."""
 
     def __init__(self, c, levels=None):

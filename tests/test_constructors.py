@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import basis
-from basis.core.prior import Prior, Rescaled
+from basis.core.prior import Rescaled, ScorePrior
 from basis.priors.edm import EDM
 from basis.priors.glow import Glow
 from basis.priors.ncsn import NCSN
@@ -14,7 +14,7 @@ from basis.priors.ncsn import NCSN
 nan, inf = math.nan, math.inf
 
 
-class Flat(Prior):
+class Flat(ScorePrior):
     def __init__(self, shape=(1,), support=None, levels=None):
         super().__init__(shape, support, levels)
 

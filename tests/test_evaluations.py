@@ -5,7 +5,7 @@ import torch
 
 import basis
 from basis.core.noise import Noise
-from basis.core.prior import DensityPrior, Prior
+from basis.core.prior import DensityPrior, ScorePrior
 from basis.core.problem import Problem
 from basis.core.separator import SEPARATORS, Run, choose
 from basis.posteriors.projection import Projection
@@ -28,7 +28,7 @@ class Passed(torch.autograd.Function):
         return grad, None
 
 
-class StandIn(Prior):
+class StandIn(ScorePrior):
     """A normal prior over images in [0, 1] that keeps a log of what it is asked."""
 
     def __init__(self, shape=(1, 4, 4), levels=None):
@@ -92,7 +92,7 @@ SETTINGS = [
     ("search", {"steps": 3, "candidates": 4, "sampler": "annealed_langevin", "sequential": True}),
     ("search", {"steps": 3, "candidates": 4, "posterior": "moment_matching", "iterations": 2, "rank": "denoising"}),
     ("search", {"steps": 3, "candidates": 4, "posterior": ours, "rounds": 1, "refine_steps": 2}),
-    ("search", {"steps": 3, "candidates": 4, "batch": 4, "prune": 0.5, "rank": "flow"}),
+    ("search", {"steps": 3, "candidates": 4, "batch": 4, "rank": "flow"}),
     ("average", {}),
     ("blind", {"components": 2, "iterations": 2}),
 ]

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 import basis
-from basis.core.prior import Prior
+from basis.core.prior import ScorePrior
 from basis.priors._flow import flow_log_prob
 from basis.separators._ranking import flow, likelihood
 from test_exactness import GAUSSIAN_3D, MIXTURE_2D, build
@@ -66,7 +66,7 @@ def test_an_example_does_not_depend_on_the_others(points):
 
 
 def test_discrete_levels_are_kept(points):
-    class Known(Prior):
+    class Known(ScorePrior):
         def score(self, x, sigma):
             assert sigma in self.levels
             return -x / (1 + sigma**2)
@@ -74,7 +74,7 @@ def test_discrete_levels_are_kept(points):
     assert flow_log_prob(Known((2,), levels=[9.0, 3.0, 1.0, 0.3, 0.1]), points).isfinite().all()
 
 
-class Blunt(Prior):
+class Blunt(ScorePrior):
     def score(self, x, sigma):
         return -x.detach()
 

@@ -15,7 +15,7 @@ SHAPE = (3, 1, 2)
 DRAWS = 20_000
 
 
-class Informed(basis.Prior):
+class Informed(basis.ScorePrior):
     """A Gaussian of which x holds the exact grey: ``E[x₀ | A x₀ = A x, B x₀ + σ ε = B x]`` for grey A and rest B."""
 
     def __init__(self, mean, covariance, known="grayscale"):

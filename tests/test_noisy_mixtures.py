@@ -8,7 +8,7 @@ import torch
 
 import basis
 from basis.core.mixing import Mixing
-from basis.core.prior import Prior
+from basis.core.prior import ScorePrior
 from basis.evaluate import mixtures as mix
 from test_exactness import CASES, GAUSSIAN_1D, GAUSSIAN_3D, agree, build, exact, posed, rows
 from test_posteriors import closed_form, near, problem
@@ -147,7 +147,7 @@ def test_the_choice_among_candidates_weighs_how_well_they_explain_a_noisy_mixtur
 # The range of values
 
 
-class Images(Prior):
+class Images(ScorePrior):
     """A prior of images in [0, 1] that says nothing else."""
 
     def __init__(self):

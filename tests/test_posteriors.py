@@ -88,7 +88,7 @@ def test_moment_matching_colours_a_grey_image():
         near(posterior.score(x, sigma)[i].flatten(), expected)
 
 
-class Reshaped(basis.Prior):
+class Reshaped(basis.ScorePrior):
     """A prior over flat examples, over examples of another shape."""
 
     def __init__(self, prior, shape):
@@ -230,7 +230,7 @@ def test_what_does_not_suit_is_refused(case, gaussian):
         POSTERIORS.get(name)(basis.Product([gaussian] * 2), mixing, torch.zeros(1, 1, 2, 2), **settings)
 
 
-class Numb(basis.Prior):
+class Numb(basis.ScorePrior):
     def score(self, x, sigma):
         return torch.zeros_like(x)
 

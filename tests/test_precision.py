@@ -146,7 +146,7 @@ def test_a_network_of_ones_own_in_low_precision():
             self.type = y.dtype
             return self.leave(x + self.attend(y, y, y)[0].transpose(1, 2).unflatten(2, x.shape[2:]))
 
-    class Mine(basis.Prior):
+    class Mine(basis.ScorePrior):
         def __init__(self):
             super().__init__((1, 8, 8))
             self.network = Own()
@@ -163,7 +163,7 @@ def test_a_network_of_ones_own_in_low_precision():
 
 
 def test_a_network_that_does_not_compute_in_low_precision_says_so():
-    class Stubborn(basis.Prior):
+    class Stubborn(basis.ScorePrior):
         def __init__(self):
             super().__init__((4,))
             self.layer = nn.Linear(4, 4)

@@ -300,7 +300,7 @@ def test_an_accelerated_prior_is_the_same_prior():
 def test_tf32_holds_within_a_call_alone(edm):
     seen = []
 
-    class Watched(basis.Prior):
+    class Watched(basis.ScorePrior):
         def score(self, x, sigma):
             seen.append(torch.get_float32_matmul_precision())
             return edm.score(x, sigma)
@@ -340,7 +340,7 @@ def test_a_density_is_differentiated_in_parts_with_the_sigma_of_each(part, monke
 # Memory that does not suffice
 
 
-class Narrow(basis.Prior):
+class Narrow(basis.ScorePrior):
     """A prior for at most ``room`` examples at a time, which writes down how many it was asked about."""
 
     def __init__(self, prior, room):
@@ -441,7 +441,7 @@ def test_cuda_graphs_are_asked_for_and_what_they_return_is_kept(edm, monkeypatch
         modes.append(mode)
         return function
 
-    class Recorded(basis.Prior):
+    class Recorded(basis.ScorePrior):
         def __init__(self, prior):
             super().__init__(prior.shape)
             self.network = prior

@@ -9,20 +9,16 @@ from typer.testing import CliRunner
 
 import basis
 from basis.cli import app
-from basis.core.noise import Noise
-from basis.core.prior import Prior, per_example
-from basis.core.problem import Problem
+from basis.core.prior import ScorePrior
 from basis.presets import PRESETS, resolve, within
 from basis.priors.edm import EDM
-from basis.separators._pruning import Misfit, Pruning
-from basis.separators.sample import Sample
 from basis.separators.search import Search
 from test_exactness import GAUSSIAN_3D, build, exact
 
 SUM = basis.WeightedSum([1.0, 1.0])
 
 
-class Counted(Prior):
+class Counted(ScorePrior):
     """A prior that counts the examples it is asked about."""
 
     def __init__(self, prior):
@@ -126,12 +122,9 @@ def test_plain_mixtures_cost_less():
         {"candidates": 5, "batch": 2, "agree": 2, "same": 0.3},
         {"candidates": 3, "batch": 3, "rounds": 2, "offspring": 2, "refine_steps": 4},
         {"candidates": 2, "sampler": "heun", "rank": "denoising", "share": 0.0},
-        {"candidates": 5, "batch": 3, "prune": 0.5, "prune_sigma": 0.3, "rounds": 1},
-        {"candidates": 4, "batch": 4, "prune": 0.25, "sampler": "heun", "share": 0.0},
-        {"candidates": 3, "batch": 3, "prune": 0.6, "sampler": "annealed_langevin", "repeats": 2, "denoise": True},
-        {"candidates": 2, "prune": 0.5, "sampler": "predictor_corrector"},
-        {"candidates": 4, "prune": 0.5, "posterior": "moment_matching", "iterations": 1},
-        {"candidates": 4, "prune": 0.5, "prune_sigma": 3.0},
+        {"candidates": 3, "batch": 3, "sampler": "annealed_langevin", "repeats": 2, "denoise": True},
+        {"candidates": 2, "sampler": "predictor_corrector"},
+        {"candidates": 4, "posterior": "moment_matching", "iterations": 1},
     ],
     ids=str,
 )
@@ -226,10 +219,9 @@ def test_what_is_done_where_no_method_is_named(edm, images):
         basis.separate(images, edm, SUM, budget=0)
 
 
-@pytest.mark.parametrize("pruning", [{}, {"batch": 4, "prune": 0.5}], ids=str)
-def test_a_search_does_not_depend_on_the_others(pruning, edm, images):
-    settings = {"candidates": 4, "batch": 1, "agree": 2, "steps": 4, "rounds": 1, "same": 0.3, "refine_steps": 3}
-    settings |= pruning
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_search_does_not_depend_on_the_others(batch, edm, images):
+    settings = {"candidates": 4, "batch": batch, "agree": 2, "steps": 4, "rounds": 1, "same": 0.3, "refine_steps": 3}
     whole = basis.separate(images, edm, SUM, "search", **settings)
     for i in range(3):
         alone = basis.separate(images[i], edm, SUM, "search", index=[i], **settings)
@@ -252,61 +244,11 @@ def test_a_refinement_starts_from_the_best():
         assert modes.counts.max() >= 13
 
 
-class Ajar(Prior):
-    """Sources of 0 or 1, as denoised from x < ½ or x > ½: the mixture 1 is met by one of each alone."""
-
-    def score(self, x, sigma):
-        return ((x > 0.5) * 1.0 - x) / per_example(sigma, x) ** 2
-
-
-def test_the_misfit_by_hand():
-    x = torch.tensor([[0.2, 0.7], [0.2, 0.3], [0.9, 0.8]])[..., None]
-    misfit = Misfit(Ajar((2, 1)), SUM, torch.tensor([[1.0], [1.0], [0.5]]))
-    for sigma in (0.5, torch.tensor([1.0, 2.0, 0.5])):
-        torch.testing.assert_close(misfit.score(x, sigma), misfit.prior.score(x, sigma))
-    torch.testing.assert_close(misfit.total, torch.tensor([0.0, 1 / 0.25 + 1 / 4, 1.5**2 / 0.25 + 1.5**2 / 0.25]))
-    torch.testing.assert_close(misfit.denoise(x, 0.5), (x > 0.5) * 1.0)
-
-
-def watch(run, misfit):
-    """Return a run's states with the misfit at each, and what the run returns."""
-    states, totals = [], []
-    while True:
-        try:
-            states.append(next(run))
-            totals.append(misfit.total)
-        except StopIteration as stop:
-            return (states, totals), stop.value
-
-
-@pytest.mark.parametrize("sampler", ["ancestral", "heun", "annealed_langevin"])
-def test_what_is_kept_is_the_best_of_what_there_was(edm, images, sampler):
-    # By hand: all candidates to their end, the misfit of each on the way; the four best are what pruning leaves.
-    n, product = 8, basis.Product([edm, edm])
-    churn = {"churn": 3.0} if sampler == "heun" else {}
-    sample, pruning = Sample(sampler=sampler, steps=6, sigma_max=1.0, **churn), Pruning(0.5, 0.2)
-    noise = Noise(product.shape, 0, range(3), n)
-    start = SUM.project(torch.full((3 * n, *product.shape), 0.5), images.repeat_interleave(n, 0))
-    misfit = Misfit(product, SUM, images.repeat_interleave(n, 0))
-    (states, totals), everyone = watch(
-        sample.refine(Problem(images, misfit, SUM), noise.part(range(3 * n), n), start), misfit
-    )
-    early = sum(state.sigma >= 0.2 for state in states)
-    assert 0 < early < 6
-    best = [i * n + j for i in range(3) for j in totals[early - 1][i * n : (i + 1) * n].argsort()[:4].tolist()]
-    (states, _), kept = watch(pruning.draw(sample, Problem(images, product, SUM), noise, start), misfit)
-    torch.testing.assert_close(kept, everyone[best], rtol=0, atol=1e-5)
-    assert [state.step for state in states] == list(range(1, 7))
-    assert [len(state.x) for state in states] == [24] * early + [12] * (6 - early)
-
-
 BAD = {
     "candidates": ({"candidates": 0}, r"'candidates' of method 'search' takes a whole number \(at least 1\), got 0"),
     "agree": ({"agree": 1.5}, "'agree' of method 'search' takes a whole number"),
     "rounds": ({"rounds": -1}, r"'rounds' of method 'search' takes a whole number \(at least 0\), got -1"),
     "temperature": ({"temperature": 0}, "'temperature' of method 'search' takes a number"),
-    "prune": ({"prune": 0.0}, "0 < prune <= 1"),
-    "prune_sigma": ({"prune_sigma": 0.0}, "prune_sigma > 0"),
     "rank": ({"rank": "flows"}, "unknown rank 'flows'.*did you mean flow"),
     "setting": ({"et": 1.0}, "unknown setting of method 'sample'.*'et'"),
     "share": ({"share": 1.5}, "'share' of method 'search' takes a number"),

@@ -181,7 +181,7 @@ def test_results_lie_in_the_support(edm, denoise, project):
     torch.testing.assert_close(found.sources, expected.clamp(0, 1), rtol=0, atol=1e-5)
 
 
-class Outwards(basis.Prior):
+class Outwards(basis.ScorePrior):
     """A score that is wrong far from the data, as flows' can be: it pulls away from them."""
 
     def score(self, x, sigma):

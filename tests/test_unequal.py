@@ -6,7 +6,7 @@ import torch
 
 import basis
 from basis.core.noise import shared
-from basis.core.prior import Prior
+from basis.core.prior import ScorePrior
 from basis.presets import UNEQUAL, resolve
 from basis.separators._levels import OwnLevels, scales, unequal
 from test_posteriors import closed_form, near, problem
@@ -14,7 +14,7 @@ from test_posteriors import closed_form, near, problem
 WEIGHTS = [[0.3, 0.7], [0.45, 0.55], [0.5, -1.5], [0.2, 0.3, 0.5]]
 
 
-class Flat(Prior):
+class Flat(ScorePrior):
     """A prior that finds every example as likely: its denoised estimate is x itself."""
 
     def score(self, x, sigma):
@@ -86,7 +86,7 @@ def test_projection_at_own_levels_is_its_equation(noise):
     near(basis.Projection(prior, mixing, m, noise).denoise(x, levels).flatten(1), expected)
 
 
-class Says(Prior):
+class Says(ScorePrior):
     """A prior whose denoised estimate is given."""
 
     def __init__(self, clean):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import basis
-from basis.core.prior import Prior, per_example
+from basis.core.prior import ScorePrior, per_example
 from basis.priors.wrappers.windowed import Windowed, hann, starts
 
 COLOUR = torch.tensor([[0.05, 0.03, 0.01], [0.03, 0.04, 0.02], [0.01, 0.02, 0.06]])  # of a pixel's channels
@@ -24,7 +24,7 @@ def coloured(height, width):
     return basis.GaussianMixture([1.0], MEAN[None, :, None, None].expand(1, 3, height, width), covariance[None])
 
 
-class Pixels(Prior):
+class Pixels(ScorePrior):
     """The same at any size, by a matrix of the channels alone."""
 
     def score(self, x, sigma):
@@ -32,7 +32,7 @@ class Pixels(Prior):
         return -torch.einsum("cd,bdhw->bchw", precision, x - MEAN[:, None, None])
 
 
-class Smooth(Prior):
+class Smooth(ScorePrior):
     """A stationary Gaussian process on n×n pixels, covariance ``s² exp(-d²/2ℓ²)``; counts what it is called with."""
 
     def __init__(self, n, length, std=0.2):
@@ -59,7 +59,6 @@ def test_independent_pixels_are_exact(size, overlap):
     large, whole = Windowed(coloured(4, 4), size, overlap), coloured(*size)
     x = normal(3, 3, *size)
     for sigma in (0.05, torch.tensor([0.01, 0.3, 2.0])):
-        torch.testing.assert_close(large.score(x, sigma), whole.score(x, sigma), rtol=1e-5, atol=1e-4)
         torch.testing.assert_close(large.denoise(x, sigma), whole.denoise(x, sigma), rtol=1e-5, atol=1e-5)
 
 
@@ -232,7 +231,7 @@ def test_another_size_is_refused():
 
 @pytest.mark.parametrize("levels", [None, [1.0, 0.1]])
 def test_support_and_levels_are_the_windows(levels):
-    class Plain(Prior):
+    class Plain(ScorePrior):
         def score(self, x, sigma):
             return -x
 

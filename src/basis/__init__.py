@@ -15,7 +15,7 @@ from basis.core.mixing import Mixing
 from basis.core.modes import Modes, find_modes
 from basis.core.plausibility import Calibration
 from basis.core.posterior import Posterior
-from basis.core.prior import Bounded, DensityPrior, Prior, Product, Rescaled
+from basis.core.prior import DensityPrior, Prior, Product, ScorePrior, Wrapper
 from basis.core.sampler import Sampler, State
 from basis.core.schedule import geometric, karras
 from basis.core.separator import Run, Separation, Separator
@@ -39,6 +39,8 @@ from basis.priors.gaussian import GaussianMixture
 from basis.priors.glow import Glow
 from basis.priors.ncsn import NCSN
 from basis.priors.wrappers.accelerated import Accelerated
+from basis.priors.wrappers.bounded import Bounded
+from basis.priors.wrappers.rescaled import Rescaled
 from basis.priors.wrappers.windowed import Windowed
 from basis.samplers.ancestral import Ancestral
 from basis.samplers.annealed_langevin import AnnealedLangevin
@@ -61,9 +63,9 @@ __all__ = [
     "BasisError", "BestOf", "Blind", "Bounded", "Calibration", "Clipped", "Counting", "DataError", "DensityPrior",
     "Dirac", "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned",
     "Mixing", "Modes", "MomentMatching", "NeuralEgg", "Posterior", "PredictorCorrector", "Prior", "Product",
-    "Projection", "Rescaled", "Run", "Sample", "Sampler", "Search", "Separation", "Separator", "State", "Supervised",
-    "UnknownWeights", "UnlikelyMixtureWarning", "UsageError", "WeightedSum", "Windowed", "align", "calibrate",
-    "count_sources", "example", "find_modes", "fit_weights", "flow_log_prob", "generate", "geometric", "karras",
-    "likelihoods", "load_prior", "load_separator", "psnr", "reorder", "save_calibration", "save_prior",
-    "save_separator", "separate", "stream",
+    "Projection", "Rescaled", "Run", "Sample", "Sampler", "ScorePrior", "Search", "Separation", "Separator", "State",
+    "Supervised", "UnknownWeights", "UnlikelyMixtureWarning", "UsageError", "WeightedSum", "Windowed", "Wrapper",
+    "align", "calibrate", "count_sources", "example", "find_modes", "fit_weights", "flow_log_prob", "generate",
+    "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr", "reorder", "save_calibration",
+    "save_prior", "save_separator", "separate", "stream",
 ]  # fmt: skip

@@ -17,10 +17,10 @@ PAPER, BEST = "paper", "quality"
 """What `separate` does where neither a method nor a budget is named, see `preferred`."""
 
 CHAIN = {"bounded": True, "sigma_max": 1.0, "share": 0.9}
-CHAINS = {"sigma_max": 1.0, "sigma_min": 0.01, "refine_sigma": 0.6, "prune_sigma": 0.35, "same": SAME}
+CHAINS = {"sigma_max": 1.0, "sigma_min": 0.01, "refine_sigma": 0.6, "same": SAME}
 """What single chains and searches have in common; tuned on validation pairs of MNIST, see benchmarks/README.md."""
 
-IN_WIDTHS = ("sigma_max", "sigma_min", "refine_sigma", "prune_sigma", "same")
+IN_WIDTHS = ("sigma_max", "sigma_min", "refine_sigma", "same")
 """Settings that presets and budgets give in units of the width of the data's range, which is 1 for images in [0, 1]."""
 
 UNEQUAL = {"balanced": True, "reorder": True, "bounded_variance": True}

@@ -47,7 +47,7 @@ def streamed(**settings):
     return list(basis.stream(M, prior(), TWO, "fast", **settings))
 
 
-class Mute(basis.Prior):
+class Mute(basis.ScorePrior):
     """A prior whose score is not one."""
 
     def __init__(self, answer):

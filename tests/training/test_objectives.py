@@ -16,7 +16,7 @@ from basis.train.objectives import Denoising, Likelihood, ScoreMatching, unseen
 def test_score_matching_of_a_perfect_score():
     """For p = N(0, I) the loss at the true score has expectation ½ d σ^p / (1 + σ²) / σ² (closed form)."""
 
-    class Normal(basis.Prior):
+    class Normal(basis.ScorePrior):
         def score(self, x, sigma):
             return -x / (1 + sigma[:, None, None, None] ** 2)
 
@@ -49,7 +49,7 @@ def test_the_objective_of_a_perfect_and_of_a_blind_denoiser():
         torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
     )
 
-    class Identity(basis.Prior):
+    class Identity(basis.ScorePrior):
         def score(self, x, sigma):
             return torch.zeros_like(x)
 
@@ -57,7 +57,7 @@ def test_the_objective_of_a_perfect_and_of_a_blind_denoiser():
     expected = (sigma**2 + 0.5**2) / 0.5**2 * eps.square().mean((1, 2, 3))
     torch.testing.assert_close(blind, expected, rtol=1e-4, atol=0)
 
-    class Point(basis.Prior):
+    class Point(basis.ScorePrior):
         def score(self, x, sigma):
             return (0.3 - x) / sigma[:, None, None, None] ** 2
 
@@ -71,7 +71,7 @@ def test_where_grey_is_known_noise_and_loss_are_those_of_the_rest():
     sigma, std, rest = torch.tensor([0.1, 0.2, 1.0]), 0.25, 0.1
     seen = []
 
-    class Identity(basis.Prior):
+    class Identity(basis.ScorePrior):
         def score(self, x, sigma):
             seen.append(x)
             return torch.zeros_like(x)
@@ -90,7 +90,7 @@ def test_where_grey_is_known_noise_and_loss_are_those_of_the_rest():
 
 
 def test_labels_add_the_cross_entropy_of_the_class():
-    class Names(basis.Prior):
+    class Names(basis.ScorePrior):
         def score(self, x, sigma):
             return torch.zeros_like(x)
 

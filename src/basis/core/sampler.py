@@ -93,14 +93,14 @@ class Sampler(Typed, ABC):
             noise: returns fresh N(0, I) of x's shape at each call.
         """
 
-    def run(self, target: Prior, x: Tensor, noise: Callable[[], Tensor], start: int = 0) -> Iterator[State]:
-        """Yield the state after every step, from x, (N, *S), at which ``start`` noise levels are done.
+    def run(self, target: Prior, x: Tensor, noise: Callable[[], Tensor]) -> Iterator[State]:
+        """Yield the state after every step, from x, (N, *S).
 
         Raises:
             DivergenceError: x is not finite; names the level and the step.
         """
-        levels, step = len(self.sigmas), start * self.repeats
-        for level, (sigma, below) in enumerate(pairwise([*self.sigmas[start:], 0.0]), start + 1):
+        levels, step = len(self.sigmas), 0
+        for level, (sigma, below) in enumerate(pairwise([*self.sigmas, 0.0]), 1):
             for repeat in range(1, self.repeats + 1):
                 step += 1
                 with torch.no_grad():

@@ -117,8 +117,8 @@ class Flat(Prior):
         super().__init__(shape, support)
         self.register_buffer("zero", torch.zeros(()))  # so that `.to(device)` has something to move
 
-    def score(self, x: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(x)
+    def denoise(self, x: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
+        return x
 
 
 class Remembered(Dataset):

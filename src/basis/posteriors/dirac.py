@@ -18,8 +18,9 @@ class Dirac(Posterior):
 
     ``∇_k log p_σ(x | m) = ∇ log p_σ(x_k) - (α_k / α_K) ∇ log p_σ(z)``, k < K,
 
-    that of ``Π_{k<K} p_σ(x_k) · p_σ(z)``. x_K itself plays no part; its score leads to what the others' denoised
-    estimates leave, so that denoised estimates mix to m. (MSDM's equation for a plain sum, with any weights.)
+    that of ``Π_{k<K} p_σ(x_k) · p_σ(z)`` (MSDM's equation for a plain sum, with any weights). In terms of denoised
+    estimates, ``D_k(x, σ; m) = D(x_k, σ) - (α_k / α_K) (D(z, σ) - z)``. x_K itself plays no part: its estimate is what
+    the others' leave, so that the estimates mix to m.
 
     Bias: the noise of z is not independent of the others', nor of level σ; the target is the true posterior only as
     σ → 0. It is here for comparison. The score is ‖α‖² / α_K² times as steep as another: put the source of the largest
@@ -45,14 +46,12 @@ class Dirac(Posterior):
         self.alphas = weights(mixing, prior).to(mixture)
         self.steepness = (self.alphas / self.alphas[-1]).square().sum().item()
 
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        s2 = per_example(sigma, x) ** 2
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         z = self._left(x[:, :-1])
-        score = self.prior.score(torch.cat([x[:, :-1], z], 1), sigma)
+        D = self.prior.denoise(torch.cat([x[:, :-1], z], 1), sigma)
         ratio = per_example(self.alphas[:-1] / self.alphas[-1], x.transpose(0, 1)[:-1]).transpose(0, 1)
-        others = score[:, :-1] - ratio * score[:, -1:]
-        last = (self._left(x[:, :-1] + s2 * others) - x[:, -1:]) / s2
-        return torch.cat([others, last], 1)
+        others = D[:, :-1] - ratio * (D[:, -1:] - z)
+        return torch.cat([others, self._left(others)], 1)
 
     def curvature(self, sigma: float) -> float:
         return self.prior.curvature(sigma) * self.steepness

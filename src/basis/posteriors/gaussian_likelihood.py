@@ -10,10 +10,10 @@ from torch import Tensor
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.posterior import Posterior, deviations
-from basis.core.prior import Prior, per_example
+from basis.core.prior import Prior, ScorePrior, per_example
 
 
-class GaussianLikelihood(Posterior):
+class GaussianLikelihood(ScorePrior, Posterior):
     """Mixture constraint softened to ``m ~ N(g(x), γ² I)`` with γ annealed along with σ (equations 3 to 6).
 
     ``∇ log p_{σ,γ}(x | m) = ∇ log p_σ(x) + γ⁻² Aᵀ (m - A x)``, γ² = (ratio σ)² + σ_y². (The paper prints the second

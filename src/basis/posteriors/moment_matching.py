@@ -20,7 +20,8 @@ class MomentMatching(Posterior):
     ``x₀ | x ≈ N(x̂, V)`` with ``x̂ = D(x, σ)`` and ``V = σ² ∂D/∂x`` (the second-order Tweedie formula) makes
     ``m | x ~ N(A x̂, σ_y² I + A V Aᵀ)``, and with V held constant
 
-    ``∇ log p_σ(x | m) = ∇ log p_σ(x) + (∂D/∂x)ᵀ Aᵀ (σ_y² I + A V Aᵀ)⁻¹ (m - A x̂)``.
+    ``∇ log p_σ(x | m) = ∇ log p_σ(x) + (∂D/∂x)ᵀ Aᵀ (σ_y² I + A V Aᵀ)⁻¹ (m - A x̂)``, that is,
+    ``D(x, σ; m) = x̂ + V Aᵀ (σ_y² I + A V Aᵀ)⁻¹ (m - A x̂)``.
 
     Exact for Gaussian priors. V is block-diagonal, a block a source: where the prior is sure of one source, the others
     take up the residual. The linear system is solved by a fixed number of conjugate-gradient iterations, each one
@@ -28,15 +29,15 @@ class MomentMatching(Posterior):
     the prior and ``iterations`` backward passes through it.
 
     Args:
-        prior, mixing, mixture: see `Posterior`; the mixing must be linear and the prior's score differentiable.
+        prior, mixing, mixture: see `Posterior`; the mixing must be linear and the prior's denoiser differentiable.
         noise: standard deviation σ_y >= 0 of the mixture, in its units: a number, or one for each mixture, (B,). 0
             for exact mixtures; then the iterations, which begin with the steepest directions, alone keep the system
             from being solved in directions in which the prior leaves no freedom.
         iterations: of conjugate gradients, at least 1.
 
     Raises:
-        UsageError: negative noise, no iterations, a mixing that is not linear; in `score`, a prior that gives no
-            second derivatives.
+        UsageError: negative noise, no iterations, a mixing that is not linear; in `denoise`, a prior that gives no
+            derivatives.
 
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum
@@ -60,15 +61,13 @@ class MomentMatching(Posterior):
                 fix="take posterior projection or gaussian_likelihood",
             )
 
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        s2 = per_example(sigma, x) ** 2
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            score = self.prior.score(x, sigma)
-            clean = x + s2 * score
-        if not score.requires_grad:
-            raise UsageError("the prior's score gives no derivatives", fix="take posterior projection")
-        return score.detach() + self._pull(x, clean, sigma) / s2
+            clean = self.prior.denoise(x, sigma)
+        if not clean.requires_grad:
+            raise UsageError("the prior's denoiser gives no derivatives", fix="take posterior projection")
+        return clean.detach() + self._pull(x, clean, sigma)
 
     @torch.no_grad()
     def _pull(self, x: Tensor, clean: Tensor, sigma: float | Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class Projection(Posterior):
 
     With ``x̂ = D(x, σ)`` and ``A Aᵀ = a I`` (a = ‖α‖² for a weighted sum), the denoised posterior is
 
-    ``D(x, σ; m) = x̂ + σ² / (a σ² + σ_y²) Aᵀ (m - A x̂)`` and the score ``(D(x, σ; m) - x) / σ²``.
+    ``D(x, σ; m) = x̂ + σ² / (a σ² + σ_y²) Aᵀ (m - A x̂)``
 
     That is E[x₀ | x, m] for ``m ~ N(A x₀, σ_y² I)`` if ``x₀ | x ~ N(x̂, σ² I)``. For an exact mixture, σ_y = 0, it is
     ``x̂ + A⁺ (m - A x̂)``, which mixes to m. (DDNM+ gets its factor from the variance that is left for the next step's
@@ -105,13 +105,13 @@ class Projection(Posterior):
         if bounded_variance or reorder:
             self.alphas  # noqa: B018  # raises for other mixings
 
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         s2 = per_example(sigma, x) ** 2
         clean = self.prior.denoise(self.mixing.project(x, self.mixture) if self.shown else x, sigma)
         if self.reorder:
             kinds = getattr(self.prior, "order", None) or range(x.shape[1])
             clean = ordered(clean, self.mixture - self.mixing(clean), self.alphas, kinds)
-        return (self._meet(clean, s2) - x) / s2
+        return self._meet(clean, s2)
 
     def _meet(self, clean: Tensor, s2: Tensor) -> Tensor:
         """Return denoised sources (B, K, *S) moved onto the mixture; s2 is σ², (), (B, 1, …) or (B, K, …)."""

@@ -47,8 +47,7 @@ class UnknownWeights(Posterior):
             raise UsageError(f"the spread of the weights must be positive, got {spread}", fix="for instance 0.5")
         self.guess, self.spread = weights(mixing, prior).to(mixture), spread
 
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        s2 = per_example(sigma, x) ** 2
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         clean = self.prior.denoise(x, sigma)
         inside = clean if self.support is None else clean.clamp(*self.support)
         ridge = per_example(sigma, self.mixture.flatten(1)) ** 2 / self.spread**2
@@ -56,7 +55,7 @@ class UnknownWeights(Posterior):
         alphas = alphas.reshape(*alphas.shape, *[1] * (x.dim() - 2))
         r = (self.mixture - (alphas * clean).sum(1))[:, None]
         gain = alphas.square().sum(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-        return (clean + alphas * r / gain - x) / s2
+        return clean + alphas * r / gain
 
 
 def fit_weights(sources: Tensor, mixture: Tensor, guess: Tensor | float = 0.0, ridge: Tensor | float = 1e-6) -> Tensor:

@@ -34,7 +34,7 @@ def flow_log_prob(
     constant ``½ d v / σ_max²``. Both are integrated by Heun's method with equal steps of ln σ.
 
     Args:
-        prior: any prior whose score can be differentiated; one with discrete levels is asked at the nearest of those.
+        prior: any prior whose denoiser can be differentiated. Of discrete levels the nearest ones are taken.
         x: examples, (B, *S).
         sigma: noise level of the density, in units of the data.
         sigma_max: where the density is a normal one: large beside the data.
@@ -45,7 +45,7 @@ def flow_log_prob(
         seed: fixes the probes.
 
     Raises:
-        UsageError: levels or steps out of range, or the prior's score gives no derivatives.
+        UsageError: levels or steps out of range, or the prior's denoiser gives no derivatives.
 
     Example:
         >>> from basis import GaussianMixture
@@ -82,10 +82,9 @@ def _derivatives(prior: Prior, x: Tensor, sigma: float, vectors: Tensor) -> tupl
     """Return ``dx/d ln σ = x - D(x, σ)``, (B, *S), and ``σ² ∇·∇ log p_σ(x)``, (B,), from vectors (P, *S)."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        score = prior.score(x, sigma)
-        clean = x + sigma**2 * score
-    if not score.requires_grad:
-        raise UsageError("the prior's score gives no derivatives", fix='rank by "denoising"')
+        clean = prior.denoise(x, sigma)
+    if not clean.requires_grad:
+        raise UsageError("the prior's denoiser gives no derivatives", fix='rank by "denoising"')
     trace = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for i, v in enumerate(vectors):
         v = v.expand_as(x)

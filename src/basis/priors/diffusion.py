@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from basis.core.checks import unwrapped
 from basis.core.errors import UsageError
-from basis.core.prior import Prior, per_example
+from basis.core.prior import ScorePrior, per_example
 from basis.priors._diffusers import (
     PIXELS,
     build_scheduler,
@@ -27,7 +27,7 @@ from basis.priors._diffusers import (
 )
 
 
-class Diffusion(Prior):
+class Diffusion(ScorePrior):
     """An unconditional or class-conditional pixel-space diffusion model of Hugging Face `diffusers`.
 
     Such a model sees images y in [-1, 1] at discrete times t = 0, 1, … of a variance-preserving process,

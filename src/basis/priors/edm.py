@@ -102,11 +102,11 @@ class EDM(Prior):
         self.network: nn.Module = ByLevel(networks, levels) if levels else networks[0]
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if not isinstance(sigma, Tensor) and not takes(Above0, sigma):
             raise UsageError(f"expected a noise level sigma > 0, got {sigma}", fix="choose a positive one")
         s, y = per_example(sigma, x), x - self.mean
-        return self._score(s, y, self._network(*self._seen(s, y)))
+        return self._denoised(s, y, self._network(*self._seen(s, y)))
 
     def denoise_and_classify(self, x: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
         """Return what `denoise` does, and log p(class | x) but for a constant, (B, classes), at noise level sigma."""
@@ -116,7 +116,7 @@ class EDM(Prior):
             )
         s, y = per_example(sigma, x), x - self.mean
         F, logits = self.network.classified(*self._seen(s, y))
-        return x + s**2 * self._score(s, y, F), logits.float()
+        return self._denoised(s, y, F), logits.float()
 
     def _seen(self, s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network is given, of images without the mean: c_in y with what is beside it, and ln σ / 4."""
@@ -124,10 +124,10 @@ class EDM(Prior):
         beside = [self.beside(y)] if len(self.sums) else []
         return torch.cat([scaled, *beside], 1), torch.log(s).reshape(-1) / 4
 
-    def _score(self, s: Tensor, y: Tensor, F: Tensor) -> Tensor:
-        """Return the score at images without the mean, y, from the network's answer F."""
-        outwards = self._scaled(F.float(), lambda std: std / torch.sqrt(s**2 + std**2) / s)  # c_out F / σ²
-        return outwards - self._scaled(y, lambda std: 1 / (s**2 + std**2))  # (1 - c_skip) (x - μ) / σ²
+    def _denoised(self, s: Tensor, y: Tensor, F: Tensor) -> Tensor:
+        """Return D = μ + c_skip y + c_out F, from data without the mean, y, and the network's answer F."""
+        skip = self._scaled(y, lambda std: std**2 / (s**2 + std**2))
+        return self.mean + skip + self._scaled(F.float(), lambda std: s * std / torch.sqrt(s**2 + std**2))
 
     def _scaled(self, v: Tensor, scale: Callable[[float], Tensor]) -> Tensor:
         """Return v times the scale that the data's standard deviation gives, or its grey and its colours have."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from basis.core.checks import image_of
 from basis.core.errors import UsageError
-from basis.core.prior import Prior, per_example
+from basis.core.prior import ScorePrior, per_example
 from basis.core.schedule import geometric
 from basis.core.settings import Count, Positive
 from basis.nn.refinenet import RefineNet
@@ -18,7 +18,7 @@ CPU_BATCH = 32  # images
 TOLERANCE = 1e-3  # relative distance within which a noise level counts as a trained one
 
 
-class NCSN(Prior):
+class NCSN(ScorePrior):
     """Score network at the noise levels it was trained on, as published.
 
     Version 1 (Song & Ermon 2019) conditions its norms on the level: ``∇ log p_σ(x) = s(2 x - 1, i)`` at ``σ = σ_i``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from basis.core.prior import Prior, per_example
+from basis.core.prior import Prior, Wrapper
 
 LEAST = 0.05  # of the largest weight: smaller ones count as this much, so that levels differ by 20 at most
 EQUAL = 1e-4  # relative difference up to which weights count as equal
@@ -37,24 +37,20 @@ def scales(alphas: Tensor) -> Tensor:
     return inverse / inverse.abs().mean()
 
 
-class OwnLevels(Prior):
+class OwnLevels(Wrapper):
     """A distribution over stacks of sources with noise of level ``σ |s_k|`` in source k.
 
-    In units of ``x_k / |s_k|`` every source has noise of level σ: ``score = s_k² ∇_k log p(x)``, p with a noise level
-    for each source, so that ``D(x, σ) = x + σ² score`` and a sampler whose noise is scaled by s_k needs no change.
+    In units of ``x_k / |s_k|`` every source has noise of level σ, so that a sampler whose noise is scaled by s_k needs
+    no change.
 
     Args:
-        prior: over stacks (B, K, *S), with a score at noise levels (B, K).
+        prior: over stacks (B, K, *S), that takes noise levels (B, K).
         scales: s_k, (K,).
     """
 
     def __init__(self, prior: Prior, scales: Tensor) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels, prior.known)
-        self.prior, self.scales = prior, scales.abs()
-
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        own = self._own(x, sigma)
-        return per_example(self.scales[None], x) ** 2 * self.prior.score(x, own)
+        super().__init__(prior)
+        self.scales = scales.abs()
 
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self.prior.denoise(x, self._own(x, sigma))

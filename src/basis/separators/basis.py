@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from basis.core.noise import Noise
-from basis.core.prior import Bounded
 from basis.core.problem import Problem
 from basis.core.sampler import State
 from basis.core.schedule import geometric
 from basis.core.separator import Separator, Stream, separation
 from basis.core.settings import Above0, Count, NonNegative, Positive
 from basis.posteriors.gaussian_likelihood import GaussianLikelihood
+from basis.priors.wrappers.bounded import Bounded
 from basis.samplers.annealed_langevin import AnnealedLangevin
 
 

@@ -134,14 +134,13 @@ class Sample(Separator):
         x = yield from self.refine(problem, noise, problem.mixing.project(centre, mixture))
         return separation(problem, x)
 
-    def refine(self, problem: Problem, noise: Noise, x: Tensor, start: int = 0) -> Generator[State, None, Tensor]:
+    def refine(self, problem: Problem, noise: Noise, x: Tensor) -> Generator[State, None, Tensor]:
         """Yield the states on the way from clean sources x with noise of level σ_max, and return the new sources.
 
         Args:
             problem: B mixtures with prior and mixing.
             noise: random streams of n samples of each mixture.
             x: where to start, (B · n, K, *S).
-            start: noise levels that are done: if any, x is the state after them, and goes on without further noise.
         """
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)
         settings = {**self.settings, **({"noise": problem.noise} if problem.noise else {})}
@@ -160,8 +159,8 @@ class Sample(Separator):
             z = shared(noise.normal(), self.share) if self.share else noise.normal()
             return z if scale is None else scale * z
 
-        x = x if start else x + sampler.sigmas[0] * draw()
-        for state in sampler.run(target, x, draw, start):
+        x = x + sampler.sigmas[0] * draw()
+        for state in sampler.run(target, x, draw):
             yield state
         with torch.no_grad():
             x = target.denoise(state.x, state.sigma) if self.denoise else state.x

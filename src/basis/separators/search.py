@@ -20,12 +20,10 @@ from basis.core.sampler import State
 from basis.core.separator import Separation, Separator, Stream
 from basis.core.settings import Count, NonNegative, Positive, Share, Whole
 from basis.priors.wrappers.counted import counted
-from basis.separators._pruning import Pruning
 from basis.separators._ranking import RANKS, check_density, fit
 from basis.separators.sample import Sample
 
 MOST = 100_000  # candidates
-ALL = Pruning(share=1.0, sigma=1.0)
 ESTIMATED = 4.0  # temperature of rank weights where ranks are estimates, which suits the errors of "few"
 
 
@@ -38,10 +36,6 @@ class Search(Separator):
     rounds, which are ranked with the others. The result is the mean of the samples in the weightiest mode (what PSNR
     rewards), moved onto the mixture. `Separation.modes` has all modes, `Separation.evaluations` what was spent.
 
-    With ``prune`` below 1 all candidates of a round are drawn down to noise level ``prune_sigma``, where only that part
-    of them goes on whose denoised sources differed least from the mixture on the way, ``Σ ‖m - g(D(x, σ))‖² / σ²``,
-    which costs nothing.
-
     Each of n ``samples`` is a search of its own; the best of them is chosen, and all their candidates make the modes.
 
     Args:
@@ -51,7 +45,6 @@ class Search(Separator):
             never does.
         rounds, offspring: rounds of refinement, and candidates in each.
         refine_sigma, refine_steps: noise level and steps of a refinement.
-        prune, prune_sigma: part of a round of fresh candidates that goes on below a noise level; 1 is all.
         rank: "likelihood", "denoising", "few" or "flow", see `BestOf`; by default "likelihood" where every source's
             prior has a density, and "few" for others.
         same: root mean square difference up to which candidates are one mode, in units of the data.
@@ -82,8 +75,6 @@ class Search(Separator):
         offspring: Count = 2,
         refine_sigma: float = 0.6,
         refine_steps: Count = 20,
-        prune: float = 1.0,
-        prune_sigma: float = 0.35,
         rank: str | None = None,
         same: NonNegative = SAME,
         temperature: Positive | None = None,
@@ -103,7 +94,6 @@ class Search(Separator):
         self.fresh = Sample(steps=steps, sigma_max=sigma_max, **schedule)
         self.again = Sample(steps=refine_steps, sigma_max=refine_sigma, **schedule)
         self.counts = [min(batch, candidates - start) for start in range(0, candidates, batch)]
-        self.pruning = Pruning(prune, prune_sigma)
         self.agree, self.rounds, self.offspring = agree, rounds, offspring
         self.rank, self.same, self.temperature, self.mean = rank, same, temperature, mean
 
@@ -121,10 +111,10 @@ class Search(Separator):
         for number, count in enumerate(self.counts):
             active = [i for i in everyone if pool.agreeing(i) < self.agree]
             place = number * steps, total
-            yield from pool.grow(fresh, self.pruning, streams.spawn(count), active, pool.centre, place)
+            yield from pool.grow(fresh, streams.spawn(count), active, pool.centre, place)
         for number in range(self.rounds):
             place = len(self.counts) * steps + number * more, total
-            yield from pool.grow(again, ALL, streams.spawn(self.offspring), everyone, pool.best(), place)
+            yield from pool.grow(again, streams.spawn(self.offspring), everyone, pool.best(), place)
         return self._result(problem, pool, noise.samples)
 
     def _rank(self, prior: Product) -> str:
@@ -188,7 +178,6 @@ class Pool:
     def grow(
         self,
         sample: Sample,
-        pruning: Pruning,
         noise: Noise,
         active: list[int],
         start: Tensor,
@@ -205,7 +194,7 @@ class Pool:
         part = noise.part([i * count + j for i in active for j in range(count)], count)
         problem = dataclasses.replace(self.problem, mixture=self.mixture[active])
         shown = self.centre.clone() if not any(map(len, self.scores)) else self.best()
-        run = pruning.draw(sample, problem, part, start[active].repeat_interleave(count, 0))
+        run = sample.refine(problem, part, start[active].repeat_interleave(count, 0))
         while True:
             try:
                 state = next(run)
@@ -213,7 +202,7 @@ class Pool:
                 x = stop.value
                 break
             rows = torch.tensor(active, device=shown.device)
-            shown = shown.index_copy(0, rows, state.x[:: len(state.x) // len(active)])
+            shown = shown.index_copy(0, rows, state.x[::count])
             yield dataclasses.replace(state, x=shown, step=place[0] + state.step, steps=place[1])
         with torch.no_grad():
             scores = RANKS[self.rank](problem.prior, x, None) + fit(problem, x)

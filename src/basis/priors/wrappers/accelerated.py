@@ -15,13 +15,13 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from basis.core.errors import BasisError, UsageError, unknown
-from basis.core.prior import Prior
+from basis.core.prior import Prior, Wrapper
 
 PRECISIONS = {"no": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 LAYERS = (_ConvNd, nn.Linear, nn.Bilinear, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.MultiheadAttention)
 
 
-class Accelerated(Prior):
+class Accelerated(Wrapper):
     """A prior computed faster: in lower precision, compiled, or both. The same prior but for rounding.
 
     The prior that is given stays as it is: this holds a copy of it, with the weights that it has now.
@@ -62,10 +62,9 @@ class Accelerated(Prior):
             raise unknown("precision", str(precision), PRECISIONS)
         if graphs and not compile:
             raise UsageError("CUDA graphs are of compiled networks", fix="give compile=True too")
-        super().__init__(prior.shape, prior.support, prior.levels, prior.known)
-        self.precision, self.dtype, self.compiled, self.graphs = precision, PRECISIONS[precision], compile, graphs
-        self.prior = copy.deepcopy(prior) if compile or self.dtype else prior
-        self.calibration = prior.calibration
+        precise = PRECISIONS[precision]
+        super().__init__(copy.deepcopy(prior) if compile or precise else prior)
+        self.precision, self.dtype, self.compiled, self.graphs = precision, precise, compile, graphs
         self.products = "high" if precision == "tf32" else None
         if self.dtype is not None:
             _lower(self.prior, self.dtype)

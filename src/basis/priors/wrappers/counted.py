@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from basis.core.prior import DensityPrior, Prior, Product
+from basis.core.prior import DensityPrior, Prior, Product, Wrapper
 
 
 class Meter:
@@ -39,7 +38,7 @@ class Meter:
         self.examples += size
 
 
-class Counted(Prior):
+class Counted(Wrapper):
     """A prior whose evaluations are counted, and that is the same in all else.
 
     A score, a denoised estimate or a density of one example is one evaluation, however the prior finds it; a backward
@@ -55,21 +54,14 @@ class Counted(Prior):
     """
 
     def __init__(self, prior: Prior, meter: Meter) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels, prior.known)
-        self.prior, self.meter, self.calibration = prior, meter, prior.calibration
+        super().__init__(prior)
+        self.meter = meter
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self.meter.count(self.prior.score(x, sigma))
 
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self.meter.count(self.prior.denoise(x, sigma))
-
-    def curvature(self, sigma: float) -> float:
-        return self.prior.curvature(sigma)
-
-    @property
-    def device(self) -> torch.device:
-        return self.prior.device
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from basis.core.errors import UsageError
-from basis.core.prior import Prior
+from basis.core.prior import Prior, Wrapper
 
 
-class Windowed(Prior):
+class Windowed(Wrapper):
     """A prior over images of any size made of one over windows (MultiDiffusion, Bar-Tal et al. 2023, equation 5).
 
     Windows w at evenly spread places that overlap cover the image; R_w x is the part of x in one of them. Where several
-    meet, their denoised estimates are averaged, which is averaging their scores:
+    meet, their denoised estimates are averaged:
 
-    ``∇ log p_σ(x) = Σ_w R_wᵀ (h ⊙ s(R_w x, σ)) / Σ_w R_wᵀ h``, s the score of the window's prior.
+    ``D(x, σ) = Σ_w R_wᵀ (h ⊙ D_w(R_w x, σ)) / Σ_w R_wᵀ h``, D_w the denoiser of the window's prior.
 
     The weights h fall to nothing towards a window's border, ``sin²`` along each side: there its prior sees the least of
     what surrounds a pixel, and no window begins or ends with a step. (Samples of smooth Gaussian processes have 1 to
@@ -63,8 +63,8 @@ class Windowed(Prior):
                 f"expected 0 <= overlap < 1 and at_once >= 1, got {overlap} and {at_once}",
                 fix="for instance overlap=0.5 and at_once=32",
             )
-        super().__init__((prior.shape[0], *size), prior.support, prior.levels, prior.known)
-        self.prior, self.at_once = prior, at_once
+        super().__init__(prior, shape=(prior.shape[0], *size))
+        self.at_once = at_once
         (tall, wide), (h, w) = size, prior.shape[1:]
         self.corners = [(top, left) for top in starts(tall, h, overlap) for left in starts(wide, w, overlap)]
         weight = hann(h)[:, None] * hann(w)
@@ -74,14 +74,14 @@ class Windowed(Prior):
         self.register_buffer("weight", weight.to(prior.device))
         self.register_buffer("cover", cover.to(prior.device))
 
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if x.shape[1:] != self.shape:
             raise UsageError(
                 f"expected images of shape {self.shape}, got {tuple(x.shape[1:])}",
                 fix="make a Windowed for images of this size",
             )
         if self.shape == self.prior.shape:
-            return self.prior.score(x, sigma)
+            return self.prior.denoise(x, sigma)
         h, w = self.prior.shape[1:]
         total = torch.zeros_like(x)
         rows = min(len(x), self.at_once)
@@ -91,16 +91,16 @@ class Windowed(Prior):
             for start in range(0, len(self.corners), self.at_once // rows):
                 corners = self.corners[start : start + self.at_once // rows]
                 windows = torch.cat([part[..., top : top + h, left : left + w] for top, left in corners])
-                scores = self._score(windows, sigma if own is None else own.repeat(len(corners)))
-                for (top, left), s in zip(corners, scores.split(len(part)), strict=True):
-                    sums[..., top : top + h, left : left + w] += self.weight * s
+                estimates = self._denoised(windows, sigma if own is None else own.repeat(len(corners)))
+                for (top, left), D in zip(corners, estimates.split(len(part)), strict=True):
+                    sums[..., top : top + h, left : left + w] += self.weight * D
         return total / self.cover
 
-    def _score(self, windows: Tensor, sigma: float | Tensor) -> Tensor:
-        """Return the scores of some windows; a backward pass computes them again rather than keep what led to them."""
+    def _denoised(self, windows: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return the denoised estimates of some windows; a backward pass computes them again to spare memory."""
         if torch.is_grad_enabled() and windows.requires_grad:
-            return checkpoint(self.prior.score, windows, sigma, use_reentrant=False)
-        return self.prior.score(windows, sigma)
+            return checkpoint(self.prior.denoise, windows, sigma, use_reentrant=False)
+        return self.prior.denoise(windows, sigma)
 
 
 def starts(length: int, window: int, overlap: float) -> list[int]:
