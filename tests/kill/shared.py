@@ -94,12 +94,14 @@ def sweep(warm, folder, prepare, command, again, *, points=None, send=signal.SIG
             assert stopped.code == -send, (where, stopped)
         else:  # a signal that can be held back or come too late
             assert stopped.code in (0, 128 + send), (where, stopped)
-            assert stopped.err.count("\n") == (stopped.code != 0), (where, stopped)
+            assert stopped.err.count("basis: stopped") == (stopped.code != 0), (where, stopped)
+            assert "Traceback" not in stopped.err, (where, stopped)
             temporary = [name for name in left if "/.basis-" in f"/{name}" or name.endswith(".lock")]
             assert temporary == [], where
         rerun = warm.run(again, folder)
         assert rerun.code == 0, (where, rerun)
         found = content(folder)
         assert found.keys() == expected.keys(), where
-        assert [name for name in found if found[name] != expected[name]] == [], where
+        changed = {name: (found[name], expected[name]) for name in found if found[name] != expected[name]}
+        assert not changed, (where, changed)
     return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from basis.cli import options as cli
 from basis.io.checkpoint import PRIOR, header_of
 from basis.io.claim import claim
+from basis.io.durable import sha256_of
 from basis.io.format import FORMATS
 from basis.io.output import needed, replacing
 from basis.io.saving import put, serialized
@@ -33,7 +35,7 @@ def convert(
     if sigma is not None:
         given["sigma"] = sigma
     reader = FORMATS.make(kind, given)
-    request = {"format": kind, "checkpoint": checkpoint, "settings": given}
+    request = {"format": kind, "checkpoint": checkpoint, "sha256": _hashes(checkpoint), "settings": given}
     with claim(dest):
         if not needed(dest, PRIOR, request, overwrite=overwrite, resume=resume):
             typer.echo(f"{dest}: imported already")
@@ -45,3 +47,13 @@ def convert(
             put(content, new, card)
     shape = "×".join(map(str, foreign.prior.shape))
     typer.echo(f"{dest}: {type(foreign.prior).__name__} over images of {shape}; separate with --prior {dest}")
+
+
+def _hashes(checkpoint: str) -> list[str]:
+    """Return the SHA-256 of each file that a checkpoint is made of: a file, a folder, or what begins with a prefix."""
+    path = Path(checkpoint)
+    parts = [path] if path.exists() else sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))
+    files = [
+        file for part in parts for file in ([part] if part.is_file() else sorted(part.rglob("*"))) if file.is_file()
+    ]
+    return [sha256_of(file) for file in files]

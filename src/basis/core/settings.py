@@ -134,7 +134,7 @@ def takes(kind: Any, value: object) -> bool:
     if issubclass(cls, Sequence) and cls is not str:
         value = value.tolist() if isinstance(value, np.ndarray) else value
         inner = next((part for part in parts if part is not ...), Any)
-        return isinstance(value, list | tuple) and all(takes(inner, entry) for entry in value)
+        return isinstance(value, list | tuple | range) and all(takes(inner, entry) for entry in value)
     return isinstance(value, cls)
 
 

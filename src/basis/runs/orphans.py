@@ -15,16 +15,37 @@ from multiprocessing.process import BaseProcess
 
 PARENT = "BASIS_PARENT"  # environment variable: process id of the parent of a worker
 LOOK = 0.25  # seconds between two looks at the parent
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextlib.contextmanager
 def workers_start() -> Iterator[None]:
-    """Inside of it, processes that are started, and import basis, end with this one."""
+    """Inside of it, processes that are started, and import basis, end with this one.
+
+    Signals that stop this process are held back meanwhile: a worker that is half started could not be ended.
+    """
     os.environ[PARENT] = str(os.getpid())
+    try:
+        with _held_back():
+            yield
+    finally:
+        del os.environ[PARENT]
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+    caught: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in STOPPING}
     try:
         yield
     finally:
-        del os.environ[PARENT]
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in caught:
+            signal.raise_signal(number)
 
 
 def end_with_parent() -> None:
