@@ -245,7 +245,7 @@ def test_a_refinement_starts_from_the_best():
 
 
 BAD = {
-    "candidates": ({"candidates": 0}, r"'candidates' of method 'search' takes a whole number \(at least 1, at most 100000\), got 0"),
+    "candidates": ({"candidates": 0}, r"'candidates' of method 'search' takes a whole number \(at least 1, at most"),
     "agree": ({"agree": 1.5}, "'agree' of method 'search' takes a whole number"),
     "rounds": ({"rounds": -1}, r"'rounds' of method 'search' takes a whole number \(at least 0\), got -1"),
     "temperature": ({"temperature": 0}, "'temperature' of method 'search' takes a number"),
