@@ -27,13 +27,13 @@ FAMILIES: dict[str, Callable[[int], tuple]] = {  # method and settings for a num
     "budget": lambda n: resolve(None, {}, n),
     "basis": lambda n: ("basis", {"steps": n // 10}),  # the paper's ten levels
     "sample": lambda n: ("sample", {"steps": n}),
-    "moment_matching": lambda n: ("sample", {"posterior": "moment_matching", "steps": n // 4}),  # with three VJPs each
+    "mmps": lambda n: ("sample", {"posterior": "mmps", "steps": n // 4}),  # with three VJPs each
 }
 LABELS = {
     "budget": "--budget N",
     "basis": "basis, the paper's dynamics",
     "sample": "sample, projection",
-    "moment_matching": "sample, moment matching",
+    "mmps": "sample, moment matching",
 }  # in the plot
 
 
@@ -41,7 +41,7 @@ class Counted(ScorePrior):
     """A prior that counts the examples that it is asked about, and those that gradients go back through."""
 
     def __init__(self, prior: Prior) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels)
+        super().__init__(prior.shape, prior.data_range, prior.levels)
         self.prior, self.count = prior, 0
 
     def score(self, x: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:

@@ -54,7 +54,7 @@ class Counted(ScorePrior):
     """A prior that counts the examples that it is asked about, and those that gradients go back through."""
 
     def __init__(self, prior: Prior) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels)
+        super().__init__(prior.shape, prior.data_range, prior.levels)
         self.prior, self.forwards, self.vjps = prior, 0, 0
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -281,7 +281,7 @@ def measure(name: str, problem: mix.Mixtures, prior: Prior, budget: int, seed: i
     counted, start = Counted(prior), time.monotonic()
     x = separate(name, problem, counted, budget, seed, settings).cpu()
     seconds, truth, m = time.monotonic() - start, problem.sources.cpu(), problem.mixture.cpu()
-    ways = {"clamped": psnr(x, truth), "projected": psnr(MIXING.project(x, m, prior.support), truth)}
+    ways = {"clamped": psnr(x, truth), "projected": psnr(MIXING.project(x, m, prior.data_range), truth)}
     best = max(ways, key=lambda way: ways[way].mean().item())
     images = len(m) * MIXING.sources
     return {

@@ -47,7 +47,7 @@ def test_samples_follow_the_posterior(name, noise):
     covariance = np.linalg.inv(H)
     prior = basis.Product([build(GAUSSIAN_3D)] * 2)
     mixtures = torch.tensor(m).expand(N, 3)
-    target = basis.MomentMatching(prior, basis.WeightedSum(alphas), mixtures, noise)
+    target = basis.MMPS(prior, basis.WeightedSum(alphas), mixtures, noise)
     scale = torch.tensor(np.linalg.cholesky(covariance[0] + 9 * np.eye(6))).float()
     x = torch.tensor(means[0]).float() + draws(3)((N, 6)) @ scale.T
     last = run(SAMPLERS[name](basis.karras(levels=LEVELS // 2)), target, x.unflatten(1, (2, 3)))[-1]
@@ -91,8 +91,8 @@ def test_few_steps_follow_the_law_of_the_recursion(eta):
     m = torch.tensor([[0.1, -0.2, 0.6]])
     sigmas = basis.karras(3.0, 0.1, 5).tolist()
     x = 0.5 + 3 * draws(0)((N, 2, 3))
-    found = run(basis.Ancestral(torch.tensor(sigmas).double(), eta), basis.Projection(prior, mixing, m), x, seed=1)
-    affine = basis.Projection(prior.double(), mixing, m.double().expand(7, 3))
+    found = run(basis.Ancestral(torch.tensor(sigmas).double(), eta), basis.DDNM(prior, mixing, m), x, seed=1)
+    affine = basis.DDNM(prior.double(), mixing, m.double().expand(7, 3))
     expected = law(affine, sigmas, eta, np.full(6, 0.5), 9 * np.eye(6))
     for step in range(4):
         mean, covariance = expected[step]

@@ -19,7 +19,7 @@ class Normal(ScorePrior):
     """Independent values from N(m, s²): ``D(x, σ) = (s² x + σ² m) / (s² + σ²)``."""
 
     def __init__(self, n, mean=0.3, std=0.5):
-        super().__init__((n,), support=(0.0, 1.0))
+        super().__init__((n,), data_range=(0.0, 1.0))
         self.mean, self.std = mean, std
 
     def score(self, x, sigma):
@@ -79,7 +79,7 @@ def test_a_calibrated_prior_knows_its_own_mixtures_from_others():
     spread = torch.full((2, 16), 1e-3)
     means = values[:, None].expand(2, 16)
     prior = basis.GaussianMixture([1, 1], means, torch.diag_embed(spread))
-    prior.support = (0.0, 1.0)
+    prior.data_range = (0.0, 1.0)
 
     def draw(n):
         kind = torch.randint(2, (n,), generator=generator)
@@ -176,7 +176,7 @@ def test_the_prior_is_asked_only_where_it_is_wanted(mnist):
             asked.append(len(x))
             return mnist.score(x, sigma)
 
-    prior, mixture = Counted(mnist.shape, mnist.support), example("two-a").sum(0)
+    prior, mixture = Counted(mnist.shape, mnist.data_range), example("two-a").sum(0)
     assert basis.separate(mixture, prior, SUM, "fast", steps=2, assess=False).assessment is None
     without, asked[:] = sum(asked), []
     found = basis.separate(mixture, prior, SUM, "fast", steps=2).assessment

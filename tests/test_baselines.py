@@ -17,10 +17,10 @@ pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
 
 
 class Constant(ScorePrior):
-    """A prior of images in [0, 1] of which only shape and support count."""
+    """A prior of images in [0, 1] of which only shape and data range count."""
 
     def __init__(self, shape):
-        super().__init__(shape, support=(0.0, 1.0))
+        super().__init__(shape, data_range=(0.0, 1.0))
 
     def score(self, x, sigma):
         raise NotImplementedError

@@ -34,7 +34,7 @@ def test_round_trip(edm, folder):
     for source in (folder, str(folder), folder / WEIGHTS, single):
         prior = basis.load_prior(source)
         assert type(prior) is type(edm)
-        assert (prior.shape, prior.support, prior.mean, prior.std) == (edm.shape, edm.support, edm.mean, edm.std)
+        assert (prior.shape, prior.data_range, prior.mean, prior.std) == (edm.shape, edm.data_range, edm.mean, edm.std)
         assert torch.equal(prior.score(x, 0.3), edm.score(x, 0.3))
         assert not prior.training
         assert not any(parameter.requires_grad for parameter in prior.parameters())

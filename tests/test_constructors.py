@@ -15,8 +15,8 @@ nan, inf = math.nan, math.inf
 
 
 class Flat(ScorePrior):
-    def __init__(self, shape=(1,), support=None, levels=None):
-        super().__init__(shape, support, levels)
+    def __init__(self, shape=(1,), data_range=None, levels=None):
+        super().__init__(shape, data_range, levels)
 
     def score(self, x, sigma):
         return 0 * x
@@ -35,7 +35,7 @@ KINDS = {
     Glow: {"shape": [1, 8, 8], "scales": 2, "depth": 1, "width": 4},
     basis.GaussianMixture: {"weights": [1.0], "means": [[0.0]], "covariances": [[[1.0]]]},
     Flat: {},
-    Rescaled: {"prior": Flat(support=(0.0, 1.0)), "scale": 2.0},
+    Rescaled: {"prior": Flat(data_range=(0.0, 1.0)), "scale": 2.0},
 }
 SHAPES = [[], [0], [-1], [1.5], [True], "abc", None, [2**40], [1, 2**20, 2**20]]
 LEVELS = [[], [0.1, 1.0], [1.0, 1.0], [1.0, 0.0], [1.0, -0.1], [nan], [inf, 1.0], ["a"], "ab"]

@@ -194,7 +194,7 @@ def test_round_trip(unet, tmp_path):
         prior = Diffusion(unet, scheduler)
         again = basis.load_prior(basis.save_prior(prior, prior.arguments, tmp_path, overwrite=True))
         assert type(again) is Diffusion
-        assert (again.shape, again.support, again.levels) == ((1, 8, 8), (0.0, 1.0), None)
+        assert (again.shape, again.data_range, again.levels) == ((1, 8, 8), (0.0, 1.0), None)
         assert again.arguments == prior.arguments
         assert torch.equal(again.score(images(2), 0.1), prior.score(images(2), 0.1))
     assert PRIORS.name_of(Diffusion) == "diffusion"

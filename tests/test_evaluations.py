@@ -8,7 +8,7 @@ from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, ScorePrior
 from basis.core.problem import Problem
 from basis.core.separator import SEPARATORS, Run, choose
-from basis.posteriors.projection import Projection
+from basis.posteriors.ddnm import DDNM
 
 SUM = basis.WeightedSum([1.0, 1.0])
 LEARNED = {"shape": (1, 4, 4), "kinds": [0, 0]}
@@ -32,7 +32,7 @@ class StandIn(ScorePrior):
     """A normal prior over images in [0, 1] that keeps a log of what it is asked."""
 
     def __init__(self, shape=(1, 4, 4), levels=None):
-        super().__init__(shape, support=(0.0, 1.0), levels=levels)
+        super().__init__(shape, data_range=(0.0, 1.0), levels=levels)
         self.log = {"forward": 0, "backward": 0}
 
     def score(self, x, sigma):
@@ -49,7 +49,7 @@ class Dense(DensityPrior):
     """The same with its density."""
 
     def __init__(self):
-        super().__init__((1, 4, 4), support=(0.0, 1.0))
+        super().__init__((1, 4, 4), data_range=(0.0, 1.0))
         self.asked = 0
 
     def log_prob(self, x, sigma):
@@ -67,7 +67,7 @@ def mixtures(count=3):
 def ours(prior, mixing, mixture):
     """A posterior as a function, that asks the prior twice."""
 
-    class Twice(Projection):
+    class Twice(DDNM):
         def score(self, x, sigma):
             return (super().score(x, sigma) + super().score(x, sigma)) / 2
 
@@ -82,15 +82,15 @@ SETTINGS = [
     ("sample", {"steps": 4, "sampler": "heun", "denoise": True}),
     ("sample", {"steps": 4, "sampler": "predictor_corrector", "corrections": 2}),
     ("sample", {"steps": 3, "sampler": "annealed_langevin", "repeats": 2, "sequential": True}),
-    ("sample", {"steps": 3, "posterior": "moment_matching"}),
-    ("sample", {"steps": 3, "posterior": "moment_matching", "iterations": 1}),
-    ("sample", {"steps": 3, "posterior": "dirac", "eta": 1.0}),
+    ("sample", {"steps": 3, "posterior": "mmps"}),
+    ("sample", {"steps": 3, "posterior": "mmps", "iterations": 1}),
+    ("sample", {"steps": 3, "posterior": "msdm", "eta": 1.0}),
     ("sample", {"steps": 3, "posterior": ours}),
     ("best_of", {"levels": 2, "steps": 2}),
     ("best_of", {"levels": 2, "steps": 2, "rank": "flow"}),
     ("search", {"steps": 3, "candidates": 4}),
     ("search", {"steps": 3, "candidates": 4, "sampler": "annealed_langevin", "sequential": True}),
-    ("search", {"steps": 3, "candidates": 4, "posterior": "moment_matching", "iterations": 2, "rank": "denoising"}),
+    ("search", {"steps": 3, "candidates": 4, "posterior": "mmps", "iterations": 2, "rank": "denoising"}),
     ("search", {"steps": 3, "candidates": 4, "posterior": ours, "rounds": 1, "refine_steps": 2}),
     ("search", {"steps": 3, "candidates": 4, "batch": 4, "rank": "flow"}),
     ("average", {}),
@@ -137,7 +137,7 @@ def test_by_hand():
     settings = {"steps": 3, "candidates": 3, "batch": 3, "sampler": "annealed_langevin", "sequential": True}
     found = basis.separate(mixtures(1), StandIn(), SUM, "search", **settings)
     assert found.evaluations.tolist() == [3 * (3 * 2 + 6)]
-    moments = basis.separate(mixtures(1), StandIn(), SUM, "sample", steps=5, posterior="moment_matching", iterations=4)
+    moments = basis.separate(mixtures(1), StandIn(), SUM, "sample", steps=5, posterior="mmps", iterations=4)
     assert moments.evaluations.tolist() == [5 * (1 + 4)]
 
 
@@ -154,7 +154,9 @@ def test_a_density_and_a_prior_for_each_source():
 
 def test_searches_that_end_early_count_their_own():
     prior = StandIn()
-    found = basis.separate(mixtures(6), prior, SUM, "search", steps=3, candidates=8, batch=1, same=0.08, share=0.0)
+    found = basis.separate(
+        mixtures(6), prior, SUM, "search", steps=3, candidates=8, batch=1, same=0.08, noise_correlation=0.0
+    )
     assert 2 * found.evaluations.sum() == prior.asked
     assert len(found.evaluations.unique()) > 1
 
@@ -185,7 +187,7 @@ def test_counting_changes_nothing(edm):
     """Of a prior in the shape of a network the result is to the bit what it is without the meter."""
     mixture = 2 * torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     prior = basis.Product([edm, edm])
-    for method, settings in (("basis", {"levels": 2}), ("sample", {"posterior": "moment_matching"})):
+    for method, settings in (("basis", {"levels": 2}), ("sample", {"posterior": "mmps"})):
         bare, noise = Problem(mixture, prior, SUM), Noise(prior.shape, 0, [0, 1], 1)
         alone = Run(choose(method, {**settings, "steps": 2}).stream(bare, noise)).result
         assert torch.equal(alone.samples, basis.separate(mixture, edm, SUM, method, steps=2, **settings).samples)

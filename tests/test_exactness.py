@@ -128,7 +128,7 @@ def test_samples_of_one_mixture_are_independent_draws(as_sampled):
     agree(found.samples[0].flatten(1).double().numpy(), weights, means, recursion(H[0], 2e-5)[None])
 
 
-class WrongSign(basis.GaussianLikelihood):
+class WrongSign(basis.AnnealedPosterior):
     """Algorithm 1 as printed."""
 
     def score(self, x, sigma):
@@ -147,7 +147,7 @@ MUTANTS = {
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_comparison_tells_right_from_wrong(mutant, tiled):
     # Each error must be caught by the number of samples used above; the right posterior passes the same check.
-    changes = {"posterior": basis.GaussianLikelihood, "ratio": 1.0, "temperature": 1.0, **MUTANTS[mutant]}
+    changes = {"posterior": basis.AnnealedPosterior, "ratio": 1.0, "temperature": 1.0, **MUTANTS[mutant]}
     alphas = [1.0, 0.5]
     priors, mixture = posed(tiled, [NARROW] * 2, [0.5, 0.8], N // 16)
     prior, mixture = basis.Product(priors), mixture.expand(16, -1, -1)

@@ -195,7 +195,7 @@ def test_densities_integrate_to_1(affine, lu):
 
 
 def test_samples_have_the_density():
-    # E_p[q(x) / p(x)] = 1 for any density q with the support of p: here a slightly wider flow of the same weights.
+    # E_p[q(x) / p(x)] = 1 for any density q with the data range of p: here a slightly wider flow of the same weights.
     prior = glow(shape=[1, 4, 4], depth=1)
     x = prior.sample(4000, 0.3)
     wider = prior.mean + 1.05 * (x - prior.mean)

@@ -69,9 +69,9 @@ def test_the_grey_of_the_state_does_not_matter(gaussian, sigma):
     prior, grey = basis.Product([Informed(*gaussian)]), torch.tensor(m).reshape(1, 1, 1, 2)
     for shift in (0.0, 1.0):
         state = torch.tensor(x + 3 * shift * GREY.sum(0)).reshape(1, 1, *SHAPE)
-        shown = basis.Projection(prior, basis.Grayscale(), grey).denoise(state, sigma)
+        shown = basis.DDNM(prior, basis.Grayscale(), grey).denoise(state, sigma)
         np.testing.assert_allclose(shown.flatten(), expected, rtol=1e-6, atol=1e-6)
-        hidden = basis.Projection(prior, basis.Grayscale(), grey, known=False).denoise(state, sigma)
+        hidden = basis.DDNM(prior, basis.Grayscale(), grey, known=False).denoise(state, sigma)
         assert np.abs(hidden.flatten().numpy() - expected).max() > 0.01
 
 
@@ -79,7 +79,7 @@ def test_when_the_mixture_is_shown(gaussian):
     grey = torch.full((1, 1, 1, 2), 0.5)
 
     def shown(prior, mixing=None, m=grey, **settings):
-        return basis.Projection(prior, mixing or basis.Grayscale(), m, **settings).shown
+        return basis.DDNM(prior, mixing or basis.Grayscale(), m, **settings).shown
 
     informed, uninformed = (basis.Product([Informed(*gaussian, known)]) for known in ("grayscale", None))
     assert shown(informed)

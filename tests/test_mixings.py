@@ -119,7 +119,7 @@ def test_the_residual_of_a_saturated_sum_is_censored():
 def test_the_likelihood_counts_the_residual(mixing, x):
     prior = basis.Product([basis.GaussianMixture([1.0], torch.zeros(1, *SHAPE), torch.eye(24)[None])] * mixing.sources)
     x, m = x.float(), mixing(draw(mixing, 5)).float()
-    pull = basis.GaussianLikelihood(prior, mixing, m, ratio=2.0).score(x, 0.5) - prior.score(x, 0.5)
+    pull = basis.AnnealedPosterior(prior, mixing, m, ratio=2.0).score(x, 0.5) - prior.score(x, 0.5)
     torch.testing.assert_close(pull, mixing.adjoint(x, mixing.residual(x, m)), atol=1e-4, rtol=1e-4)
 
 
@@ -131,18 +131,18 @@ def test_a_saturated_sum_is_at_its_bound_exactly():
 
 
 @pytest.mark.parametrize("support", [(0.0, 1.0), (-1.0, 2.0)])
-def test_the_projection_stays_within_the_support(mixing, x, support):
+def test_the_projection_stays_within_the_support(mixing, x, data_range):
     # The mixture of sources within the bounds can be met within the bounds; sources there already stay.
-    low, high = support
+    low, high = data_range
     inside = low + (high - low) * torch.sigmoid(draw(mixing, 6))
     m = mixing(inside)
-    found = mixing.project(x, m, support)
+    found = mixing.project(x, m, data_range)
     assert x.min() < low
     assert x.max() > high
     assert found.min() >= low
     assert found.max() <= high
     assert (mixing(found) - m).abs().max() <= 1e-3
-    assert torch.equal(mixing.project(inside, m, support), inside)
+    assert torch.equal(mixing.project(inside, m, data_range), inside)
 
 
 def test_clamping_and_projecting_in_turn_by_hand():

@@ -263,7 +263,7 @@ def test_the_released_loops(form):
     steps = 3
     mixture, start = draw(2, *prior.shape).abs(), draw(2, 2, *prior.shape, seed=1).sigmoid()
     noises = [draw(2, 2, *prior.shape, seed=2 + i) for i in range(10 * steps)]
-    posterior = basis.GaussianLikelihood(basis.Product([prior, prior]), basis.WeightedSum([1.0, 1.0]), mixture, ratio)
+    posterior = basis.AnnealedPosterior(basis.Product([prior, prior]), basis.WeightedSum([1.0, 1.0]), mixture, ratio)
     sampler = basis.AnnealedLangevin(steps=steps, stability=math.inf, **ours)
     given = iter(noises)
     *_, state = sampler.run(posterior, start, lambda: next(given))

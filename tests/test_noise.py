@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from basis.core.noise import Noise, shared
+from basis.core.noise import Noise, correlated
 
 N = 20_000
 BOUND = 5  # standard errors
@@ -91,7 +91,7 @@ def test_children_are_streams_of_their_own():
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_sources_share_a_part_of_their_noise(share):
     z = torch.randn(1, 3, N, generator=torch.Generator().manual_seed(0))
-    covariance = shared(z, share)[0].cov()
+    covariance = correlated(z, share)[0].cov()
     expected = share + (1 - share) * torch.eye(3)
     assert (covariance - expected).abs().max() < BOUND * 2 / N**0.5
-    assert share or torch.allclose(shared(z, share), z, atol=1e-6)
+    assert share or torch.allclose(correlated(z, share), z, atol=1e-6)

@@ -31,7 +31,7 @@ def test_basis_follows_the_posterior_of_a_noisy_mixture(tiled, as_sampled):
 def test_the_annealed_likelihood_becomes_the_noise(noise):
     prior, mixing, m, x, A, mean, C = problem([0.7, -1.2, 0.4], distinct=True)
     for sigma in (1e-4, 0.5):
-        found = basis.GaussianLikelihood(prior, mixing, m, 0.5, noise).score(x, sigma).flatten(1)
+        found = basis.AnnealedPosterior(prior, mixing, m, 0.5, noise).score(x, sigma).flatten(1)
         for i in range(len(x)):
             r = m[i].numpy() - A @ x[i].flatten().numpy()
             expected = A.T @ r / ((0.5 * sigma) ** 2 + noise**2)
@@ -44,7 +44,7 @@ def test_the_annealed_likelihood_becomes_the_noise(noise):
 def test_samples_by_moment_matching_have_the_moments_of_the_noisy_posterior(alphas, tiled):
     m, copies = [0.1, -0.2, 0.6], 100
     prior, mixture = tiled(build(GAUSSIAN_3D), copies), torch.tensor(m).expand(copies, -1)
-    way = {"posterior": "moment_matching", "eta": 1.0, "steps": 80}
+    way = {"posterior": "mmps", "eta": 1.0, "steps": 80}
     found = basis.separate(mixture, prior, basis.WeightedSum(alphas), "sample", noise=NOISE, samples=20, seed=0, **way)
     _, means, H = exact([GAUSSIAN_3D] * 2, alphas, m, 0.0, NOISE)
     x, covariance = rows(found.samples), np.linalg.inv(H[0])
@@ -80,7 +80,7 @@ WAYS = {
     "budget": {"budget": 30},
     "budget of a search": {"budget": 100},
     "quality": {"method": "quality", "candidates": 2, "steps": 20},
-    "moment matching": {"method": "sample", "posterior": "moment_matching", "steps": 20, "iterations": 2},
+    "moment matching": {"method": "sample", "posterior": "mmps", "steps": 20, "iterations": 2},
     "best_of": {"method": "best_of", "inner": "sample", "steps": 10, "samples": 2, "sigma_max": 1.0, "bounded": True},
 }
 
@@ -113,7 +113,7 @@ def test_langevin_presets_take_noise(name, noisy):
     [
         ("average", {}),
         ("blind", {}),
-        ("sample", {"posterior": "dirac"}),
+        ("sample", {"posterior": "msdm"}),
         ("sample", {"posterior": "unknown_weights"}),
         ("best_of", {"inner": "average"}),
     ],
@@ -134,7 +134,7 @@ def test_the_choice_among_candidates_weighs_how_well_they_explain_a_noisy_mixtur
     # log p(x | m) = log p(x) - ‖m - g(x)‖² / 2σ_y² + constant, with the exact density of a Gaussian prior.
     settings = {"inner": "sample"} if method == "best_of" else {"candidates": 6, "batch": 6, "agree": 7, "mean": False}
     m, noise = torch.tensor([[0.9]]), 0.05
-    way = {"posterior": "moment_matching", "steps": 10, "eta": 1.0, **settings}
+    way = {"posterior": "mmps", "steps": 10, "eta": 1.0, **settings}
     samples = 6 if method == "best_of" else 1
     prior = build(GAUSSIAN_1D)
     found = basis.separate(m, prior, basis.WeightedSum([1.0, 0.5]), method, noise=noise, samples=samples, **way)
@@ -151,7 +151,7 @@ class Images(ScorePrior):
     """A prior of images in [0, 1] that says nothing else."""
 
     def __init__(self):
-        super().__init__((1, 4, 4), support=(0.0, 1.0))
+        super().__init__((1, 4, 4), data_range=(0.0, 1.0))
 
     def score(self, x, sigma):
         return torch.zeros_like(x)

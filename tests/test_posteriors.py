@@ -50,7 +50,7 @@ def problem(alphas, size=3, count=4, distinct=False):
 @pytest.mark.parametrize(("alphas", "distinct"), [([1.0, 1.0], False), ([0.7, -1.2, 0.4], True), ([1.0, 0.5], True)])
 def test_moment_matching_is_exact_for_gaussians(alphas, distinct, noise, sigma):
     prior, mixing, m, x, A, mean, C = problem(alphas, distinct=distinct)
-    posterior = basis.MomentMatching(prior, mixing, m, noise, iterations=9)
+    posterior = basis.MMPS(prior, mixing, m, noise, iterations=9)
     found = posterior.score(x, sigma).flatten(1)
     for i in range(len(x)):
         expected = closed_form(x[i].flatten().numpy(), m[i].numpy(), A, mean, C, sigma, noise)
@@ -60,12 +60,12 @@ def test_moment_matching_is_exact_for_gaussians(alphas, distinct, noise, sigma):
 def test_each_example_has_its_own_levels_and_noise():
     prior, mixing, m, x, A, mean, C = problem([1.0, 0.5], count=3)
     sigma, noise = torch.tensor([0.1, 0.4, 2.0]).double(), torch.tensor([0.3, 0.0, 0.1]).double()
-    found = basis.MomentMatching(prior, mixing, m, noise, iterations=9).score(x, sigma)
-    projected = basis.Projection(prior, mixing, m, noise).score(x, sigma)
+    found = basis.MMPS(prior, mixing, m, noise, iterations=9).score(x, sigma)
+    projected = basis.DDNM(prior, mixing, m, noise).score(x, sigma)
     for i, (s, y) in enumerate(zip(sigma.tolist(), noise.tolist(), strict=True)):
         expected = closed_form(x[i].flatten().numpy(), m[i].numpy(), A, mean, C, s, y)
         near(found[i].flatten(), expected)
-        alone = basis.Projection(prior, mixing, m[i : i + 1], y).score(x[i : i + 1], s)
+        alone = basis.DDNM(prior, mixing, m[i : i + 1], y).score(x[i : i + 1], s)
         torch.testing.assert_close(projected[i : i + 1], alone)
 
 
@@ -73,7 +73,7 @@ def test_the_comparison_notices_few_iterations_and_wrong_noise():
     prior, mixing, m, x, A, mean, C = problem([0.7, -1.2, 0.4], distinct=True)
     expected = closed_form(x[0].flatten().numpy(), m[0].numpy(), A, mean, C, 0.5, 0.1)
     for noise, iterations in ((0.1, 1), (0.1, 2), (0.11, 9)):
-        found = basis.MomentMatching(prior, mixing, m, noise, iterations).score(x, 0.5)[0].flatten()
+        found = basis.MMPS(prior, mixing, m, noise, iterations).score(x, 0.5)[0].flatten()
         assert np.abs(found.numpy() - expected).max() > 1e-3
 
 
@@ -82,7 +82,7 @@ def test_moment_matching_colours_a_grey_image():
     w, sigma = np.array([0.3, 0.6, 0.1]), 0.2
     stack = Reshaped(prior, (3, 1, 1))
     x, m = torch.rand(2, 1, 3, 1, 1).double(), torch.rand(2, 1, 1, 1).double()
-    posterior = basis.MomentMatching(basis.Product([stack]), basis.Grayscale(w), m, 0.1)
+    posterior = basis.MMPS(basis.Product([stack]), basis.Grayscale(w), m, 0.1)
     for i in range(2):
         expected = closed_form(x[i].flatten().numpy(), m[i].flatten().numpy(), w[None], mean, C, sigma, 0.1)
         near(posterior.score(x, sigma)[i].flatten(), expected)
@@ -112,7 +112,7 @@ def test_moment_matching_with_a_network_is_its_equation(edm):
         J[64 * k : 64 * (k + 1), 64 * k : 64 * (k + 1)] = block.reshape(64, 64).T
     A = torch.cat([torch.eye(64), torch.eye(64)], 1).double()
     v = torch.linalg.solve(noise**2 * torch.eye(64) + sigma**2 * A @ J @ A.T, (m - clean.sum(0)).flatten())
-    found = basis.MomentMatching(basis.Product([edm, edm]), mixing, m, noise, iterations=30).denoise(x, sigma)
+    found = basis.MMPS(basis.Product([edm, edm]), mixing, m, noise, iterations=30).denoise(x, sigma)
     expected = clean.flatten() + sigma**2 * J @ A.T @ v
     assert (J - J.T).abs().max() > 1e-6  # an untrained network's is not symmetric: conjugate gradients stay close
     torch.testing.assert_close(found.flatten(), expected.float().double(), rtol=0.02, atol=0.02)
@@ -124,7 +124,7 @@ def test_moment_matching_with_a_network_is_its_equation(edm):
 def test_projection_is_its_equation(sigma, noise):
     prior, mixing, m, x, A, *_ = problem([0.7, -1.2, 0.4], distinct=True)
     clean = prior.denoise(x, sigma).flatten(1).numpy()
-    found = basis.Projection(prior, mixing, m, noise).denoise(x, sigma).flatten(1).numpy()
+    found = basis.DDNM(prior, mixing, m, noise).denoise(x, sigma).flatten(1).numpy()
     inverse = np.linalg.inv(sigma**2 * A @ A.T + noise**2 * np.eye(3))  # a dense matrix, for any A
     near(found, clean + (m.numpy() - clean @ A.T) @ inverse * sigma**2 @ A)
     if not noise:
@@ -137,7 +137,7 @@ def test_projection_is_exact_where_the_prior_is_flat(noise):
     wide = basis.GaussianMixture([1.0], torch.full((1, 2), 0.5), 1e4 * torch.eye(2)[None]).double()
     m, x = torch.tensor([[0.8, 1.4]]).double(), torch.tensor([[[0.1, 0.9], [0.4, 0.2]]]).double()
     A, mean, C = np.kron([1.0, 0.5], np.eye(2)), np.full(4, 0.5), 1e4 * np.eye(4)
-    found = basis.Projection(basis.Product([wide] * 2), basis.WeightedSum([1.0, 0.5]), m, noise).score(x, 0.2)
+    found = basis.DDNM(basis.Product([wide] * 2), basis.WeightedSum([1.0, 0.5]), m, noise).score(x, 0.2)
     expected = closed_form(x.flatten().numpy(), m[0].numpy(), A, mean, C, 0.2, noise)
     np.testing.assert_allclose(found.flatten(), expected, rtol=1e-4)
 
@@ -148,14 +148,14 @@ def test_the_bias_of_projection_by_hand():
     unit = basis.GaussianMixture([1.0], [[0.0]], [[[1.0]]]).double()
     args = basis.Product([unit]), basis.WeightedSum([1.0]), torch.tensor([[2.0]]).double(), 1.0
     x = torch.tensor([[[1.0]]]).double()
-    assert basis.Projection(*args).denoise(x, 1.0).item() == pytest.approx(0.5 + 1.5 / 2)
-    assert basis.MomentMatching(*args).denoise(x, 1.0).item() == pytest.approx(0.5 + 1.5 / 3)
+    assert basis.DDNM(*args).denoise(x, 1.0).item() == pytest.approx(0.5 + 1.5 / 2)
+    assert basis.MMPS(*args).denoise(x, 1.0).item() == pytest.approx(0.5 + 1.5 / 3)
 
 
 def test_projection_leaves_saturated_pixels_free():
     tight = basis.GaussianMixture([1.0], torch.tensor([[0.9, 0.3]]), 1e-6 * torch.eye(2)[None])
     m = torch.tensor([[1.0, 0.8]])
-    found = basis.Projection(basis.Product([tight] * 2), basis.Clipped([1.0, 1.0]), m).denoise(m.expand(1, 2, 2), 0.1)
+    found = basis.DDNM(basis.Product([tight] * 2), basis.Clipped([1.0, 1.0]), m).denoise(m.expand(1, 2, 2), 0.1)
     torch.testing.assert_close(found, torch.tensor([[[0.9, 0.4], [0.9, 0.4]]]), atol=1e-4, rtol=0)
 
 
@@ -171,13 +171,13 @@ class Blur(basis.Mixing):
 def test_projection_of_other_mixings():
     prior, mean, C = gaussian_of(4, 3)
     stack, m = basis.Product([prior.float()]), torch.rand(2, 4)
-    found = basis.Projection(stack, Blur(), m).denoise(torch.rand(2, 1, 4), 0.3)
+    found = basis.DDNM(stack, Blur(), m).denoise(torch.rand(2, 1, 4), 0.3)
     torch.testing.assert_close(Blur()(found), m, atol=1e-5, rtol=0)
-    with pytest.raises(basis.UsageError, match=r"treats all pixels alike, Blur does not.*gaussian_likelihood"):
-        basis.Projection(stack, Blur(), m, noise=0.1)
+    with pytest.raises(basis.UsageError, match=r"treats all pixels alike, Blur does not.*annealed"):
+        basis.DDNM(stack, Blur(), m, noise=0.1)
     x = torch.rand(2, 1, 4)
     A = Blur()(torch.eye(4)[:, None]).numpy().T
-    found = basis.MomentMatching(stack, Blur(), m, 0.2, iterations=9).score(x, 0.3)
+    found = basis.MMPS(stack, Blur(), m, 0.2, iterations=9).score(x, 0.3)
     expected = closed_form(x[0].flatten().numpy(), m[0].numpy(), A, mean, C, 0.3, 0.2)
     np.testing.assert_allclose(found[0].flatten(), expected, rtol=1e-3, atol=1e-3)
 
@@ -189,7 +189,7 @@ def test_dirac_is_the_gradient_of_its_target(alphas):
     last = (m - sum(a * others[:, k] for k, a in enumerate(alphas[:-1]))) / alphas[-1]
     parts = [*others.unbind(1), last]
     total = sum(one.log_prob(part, 0.4).sum() for one, part in zip(prior.distinct, parts, strict=True))
-    posterior = basis.Dirac(prior, mixing, m)
+    posterior = basis.MSDM(prior, mixing, m)
     found = posterior.score(x, 0.4)
     torch.testing.assert_close(found[:, :-1], torch.autograd.grad(total, others)[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(mixing(posterior.denoise(x, 0.4)), m)
@@ -200,26 +200,26 @@ def test_dirac_is_the_gradient_of_its_target(alphas):
 def test_the_curvature_of_dirac_is_reached_where_the_prior_is_narrow():
     tight = basis.GaussianMixture([1.0], [[0.5]], [[[1e-9]]]).double()
     mixing, m = basis.WeightedSum([0.7, -1.2, 0.4]), torch.tensor([[0.3]]).double()
-    posterior = basis.Dirac(basis.Product([tight] * 3), mixing, m.expand(4, 1))
+    posterior = basis.MSDM(basis.Product([tight] * 3), mixing, m.expand(4, 1))
     x = torch.cat([torch.zeros(1, 3), torch.eye(3)]).double()[..., None]
     H = (posterior.score(x, 0.4)[1:3, :2] - posterior.score(x, 0.4)[:1, :2])[..., 0]
-    assert torch.linalg.eigvalsh(-H)[-1].item() == pytest.approx(posterior.curvature(0.4), rel=1e-4)
+    assert torch.linalg.eigvalsh(-H)[-1].item() == pytest.approx(posterior.lipschitz(0.4), rel=1e-4)
 
 
 REFUSED = {
-    "projection, noise": ("projection", basis.WeightedSum([1.0, 1.0]), {"noise": -0.1}, "standard deviation"),
-    "projection, nan": ("projection", basis.WeightedSum([1.0, 1.0]), {"noise": float("nan")}, "standard deviation"),
-    "moments, noise": ("moment_matching", basis.WeightedSum([1.0, 1.0]), {"noise": -0.1}, "standard deviation"),
+    "projection, noise": ("ddnm", basis.WeightedSum([1.0, 1.0]), {"noise": -0.1}, "standard deviation"),
+    "projection, nan": ("ddnm", basis.WeightedSum([1.0, 1.0]), {"noise": float("nan")}, "standard deviation"),
+    "moments, noise": ("mmps", basis.WeightedSum([1.0, 1.0]), {"noise": -0.1}, "standard deviation"),
     "moments, iterations": (
-        "moment_matching",
+        "mmps",
         basis.WeightedSum([1.0, 1.0]),
         {"iterations": 0},
         r"at least 1\), got 0",
     ),
-    "moments, half": ("moment_matching", basis.WeightedSum([1.0, 1.0]), {"iterations": 1.5}, r"at least 1\), got 1\.5"),
-    "moments, clipped": ("moment_matching", basis.Clipped([1.0, 1.0]), {}, "needs a linear mixing, Clipped is none"),
-    "dirac, clipped": ("dirac", basis.Clipped([1.0, 1.0]), {}, "needs a weighted sum.*got Clipped"),
-    "dirac, last": ("dirac", basis.WeightedSum([1.0, 0.0]), {}, "whose last weight is not 0"),
+    "moments, half": ("mmps", basis.WeightedSum([1.0, 1.0]), {"iterations": 1.5}, r"at least 1\), got 1\.5"),
+    "moments, clipped": ("mmps", basis.Clipped([1.0, 1.0]), {}, "needs a linear mixing, Clipped is none"),
+    "dirac, clipped": ("msdm", basis.Clipped([1.0, 1.0]), {}, "needs a weighted sum.*got Clipped"),
+    "dirac, last": ("msdm", basis.WeightedSum([1.0, 0.0]), {}, "whose last weight is not 0"),
 }
 
 
@@ -236,7 +236,7 @@ class Numb(basis.ScorePrior):
 
 
 def test_priors_without_derivatives_are_refused():
-    posterior = basis.MomentMatching(Numb((2, 3)), basis.WeightedSum([1.0, 1.0]), torch.zeros(1, 3))
+    posterior = basis.MMPS(Numb((2, 3)), basis.WeightedSum([1.0, 1.0]), torch.zeros(1, 3))
     with pytest.raises(basis.UsageError, match="gives no derivatives"):
         posterior.score(torch.zeros(1, 2, 3), 0.1)
 
@@ -262,12 +262,12 @@ def test_bounded_projection_meets_mixture_and_bounds(alphas, edm):
     generator = torch.Generator().manual_seed(0)
     truth = torch.rand(4, len(alphas), 1, 8, 8, generator=generator).round(decimals=1)
     x, m = truth + 0.5 * torch.randn(truth.shape, generator=generator), mixing(truth)
-    free = basis.Projection(prior, mixing, m).denoise(x, 0.5)
-    found = basis.Projection(prior, mixing, m, bounded=True).denoise(x, 0.5)
+    free = basis.DDNM(prior, mixing, m).denoise(x, 0.5)
+    found = basis.DDNM(prior, mixing, m, bounded=True).denoise(x, 0.5)
     assert free.min() < -0.02
     assert (mixing(found) - m).abs().max() < 1e-5
     assert found.min() > -1e-5
     assert found.max() < 1 + 1e-5
-    noisy = basis.Projection(prior, mixing, m, noise=0.3, bounded=True).denoise(x, 0.5)
-    expected = basis.Projection(prior, mixing, m, noise=0.3).denoise(x, 0.5).clamp(0, 1)
+    noisy = basis.DDNM(prior, mixing, m, noise=0.3, bounded=True).denoise(x, 0.5)
+    expected = basis.DDNM(prior, mixing, m, noise=0.3).denoise(x, 0.5).clamp(0, 1)
     torch.testing.assert_close(noisy, expected, rtol=0, atol=1e-5)

@@ -145,7 +145,7 @@ def test_product_evaluates_a_shared_prior_once(gaussian):
 
 def test_product_needs_priors_that_fit(mixture, gaussian, edm):
     for priors in ([], [mixture, gaussian], [edm, basis.Rescaled(edm, 2.0)]):
-        with pytest.raises(basis.UsageError, match="priors of one shape and support"):
+        with pytest.raises(basis.UsageError, match="priors of one shape and data range"):
             basis.Product(priors)
 
 
@@ -162,7 +162,7 @@ def test_rescaled_gaussian(scale, shift):
 
 
 def test_rescaled_support(edm):
-    assert basis.Rescaled(edm, 0.5, 0.5).support == (-1.0, 1.0)
+    assert basis.Rescaled(edm, 0.5, 0.5).data_range == (-1.0, 1.0)
     for scale in (0.0, -1.0):
         with pytest.raises(basis.UsageError, match="scale must be positive"):
             basis.Rescaled(edm, scale)
@@ -219,7 +219,7 @@ def test_what_is_known_is_seen_in_the_scale_of_the_data(arguments):
         grey = sum(w * x[:, c] for c, w in enumerate(weights)) - 0.3
         torch.testing.assert_close(seen[0][:, 3 + i], (grey / 0.25).clamp(-3, 3), rtol=0, atol=1e-5)
     assert (seen[0][:, 3:].abs() == 3).any()
-    assert (prior.known, EDM(**arguments).known) == ("grayscale", None)
+    assert (prior.condition, EDM(**arguments).known) == ("grayscale", None)
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])
@@ -264,7 +264,7 @@ def test_network_takes_a_noise_level_for_each_example(edm):
 def test_curvature_bounds_the_second_derivative(mixture, x):
     for sigma in SIGMAS:
         hessian = torch.func.vmap(torch.func.hessian(lambda x, s=sigma: mixture.log_prob(x[None], s)[0]))(x)
-        assert -torch.linalg.eigvalsh(hessian).min() <= mixture.curvature(sigma) * (1 + 1e-5)
+        assert -torch.linalg.eigvalsh(hessian).min() <= mixture.lipschitz(sigma) * (1 + 1e-5)
 
 
 def test_per_example():
@@ -292,7 +292,7 @@ def test_a_prior_in_low_precision():
 def test_an_accelerated_prior_is_the_same_prior():
     prior = basis.NCSN((1, 8, 8), 4)
     fast = basis.Accelerated(prior)
-    assert (fast.shape, fast.support, fast.levels) == (prior.shape, prior.support, prior.levels)
+    assert (fast.shape, fast.data_range, fast.levels) == (prior.shape, prior.data_range, prior.levels)
     with pytest.raises(basis.UsageError, match=r"unknown precision 'bf8'.*bf16"):
         basis.Accelerated(prior, "bf8")
 
@@ -344,7 +344,7 @@ class Narrow(basis.ScorePrior):
     """A prior for at most ``room`` examples at a time, which writes down how many it was asked about."""
 
     def __init__(self, prior, room):
-        super().__init__(prior.shape, prior.support, prior.levels)
+        super().__init__(prior.shape, prior.data_range, prior.levels)
         self.prior, self.room, self.sizes = prior, room, []
 
     def score(self, x, sigma):

@@ -55,7 +55,7 @@ def test_the_papers_parts_are_there():
     assert {"weighted_sum", "clipped", "grayscale"} <= set(MIXINGS.names())
     assert SEPARATORS.get("basis") is basis.BASIS
     assert SAMPLERS.get("annealed_langevin") is basis.AnnealedLangevin
-    assert POSTERIORS.get("gaussian_likelihood") is basis.GaussianLikelihood
+    assert POSTERIORS.get("annealed") is basis.AnnealedPosterior
 
 
 @pytest.mark.parametrize(("choices", "name"), CHOICES)

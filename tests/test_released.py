@@ -24,7 +24,7 @@ def images(shape):
     means = torch.rand(2, *shape, generator=generator)
     factors = 0.2 * torch.randn(2, size, size, generator=generator) / size**0.5
     prior = basis.GaussianMixture([0.4, 0.6], means, 0.01 * torch.eye(size) + factors @ factors.mT).double()
-    prior.support = (0.0, 1.0)
+    prior.data_range = (0.0, 1.0)
     return prior
 
 

@@ -25,7 +25,7 @@ def mixtures():
 def test_it_is_the_composition_of_its_parts(mixtures, gaussian):
     prior = basis.Product([gaussian, gaussian])
     noise = Noise(prior.shape, 3, [0, 1])
-    target = basis.Projection(prior, SUM, mixtures)
+    target = basis.DDNM(prior, SUM, mixtures)
     x = SUM.project(torch.zeros(2, *prior.shape), mixtures) + 2.0 * noise.normal()
     *_, state = basis.Ancestral(basis.karras(2.0, 0.1, 6, 3.0), eta=0.5).run(target, x, noise.normal)
     settings = {"steps": 6, "sigma_max": 2.0, "sigma_min": 0.1, "rho": 3.0, "eta": 0.5}
@@ -49,14 +49,14 @@ def test_the_default_is_denoise_project_renoise(edm):
     found = basis.separate(m, edm, mixing, "sample", steps=4)
     inside = mixing.project(D.clamp(0, 1), m, (0, 1))
     torch.testing.assert_close(found.sources, inside, rtol=0, atol=1e-4)
-    assert found.residual.max() < 1e-10  # though the state, which meets the mixture exactly, leaves the support
+    assert found.residual.max() < 1e-10  # though the state, which meets the mixture exactly, leaves the data range
     assert D.min() < -0.01
 
 
 @pytest.mark.parametrize(("posterior", "sampler"), [*itertools.product(POSTERIORS.names(), SAMPLERS.names())])
 def test_every_sampler_draws_from_every_posterior(posterior, sampler, mixtures, gaussian):
     mixing = basis.WeightedSum([0.5, 1.0])
-    own = {"ratio": 1.5} if posterior == "gaussian_likelihood" else {}
+    own = {"ratio": 1.5} if posterior == "annealed" else {}
     more = {"repeats": 20, "denoise": True} if sampler == "annealed_langevin" else {}
     found = basis.separate(
         mixtures, gaussian, mixing, "sample", posterior=posterior, sampler=sampler, steps=10, samples=2, **own, **more
@@ -66,11 +66,11 @@ def test_every_sampler_draws_from_every_posterior(posterior, sampler, mixtures, 
 
 
 def test_parts_can_be_given_as_objects(mixtures, gaussian):
-    by_name = basis.separate(mixtures, gaussian, SUM, "sample", posterior="moment_matching", steps=5, noise=0.1)
+    by_name = basis.separate(mixtures, gaussian, SUM, "sample", posterior="mmps", steps=5, noise=0.1)
     sampler = basis.Ancestral(basis.karras(levels=5), eta=math.inf)
     for method in (
-        basis.Sample(basis.MomentMatching, sampler, noise=0.1),
-        basis.Sample(lambda *problem: basis.MomentMatching(*problem, noise=0.1), sampler, project=False),
+        basis.Sample(basis.MMPS, sampler, noise=0.1),
+        basis.Sample(lambda *problem: basis.MMPS(*problem, noise=0.1), sampler, project=False),
     ):
         assert torch.equal(basis.separate(mixtures, gaussian, SUM, method).samples, by_name.samples)
 
@@ -89,11 +89,11 @@ def test_discrete_levels_are_kept():
 
 
 def test_settings_reach_posterior_and_sampler():
-    found = basis.Sample("moment_matching", "heun", steps=7, noise=0.1, iterations=2, churn=3.0)
+    found = basis.Sample("mmps", "heun", steps=7, noise=0.1, iterations=2, churn=3.0)
     assert found.settings == {"noise": 0.1, "iterations": 2}
     assert (found.sampler.churn, len(found.sampler.sigmas)) == (3.0, 7)
     assert (basis.Sample().sampler.eta, basis.Sample(eta=1.0).sampler.eta) == (math.inf, 1.0)
-    assert basis.Sample("dirac").sampler.eta == 1.0
+    assert basis.Sample("msdm").sampler.eta == 1.0
     assert basis.Sample(sampler="annealed_langevin", repeats=4, delta=1e-5).sampler.repeats == 4
 
 
@@ -101,14 +101,14 @@ REFUSED = {
     "near": ({"et": 1.0}, r"unknown setting of method 'sample' with projection and ancestral: 'et'.*did you mean eta"),
     "near own": ({"step": 10}, "'step'.*did you mean steps"),
     "another posterior's": ({"iterations": 3}, "unknown setting.*'iterations'"),
-    "another sampler's": ({"churn": 3, "posterior": "moment_matching"}, "unknown setting.*'churn'"),
+    "another sampler's": ({"churn": 3, "posterior": "mmps"}, "unknown setting.*'churn'"),
     "argument": ({"sigmas": 3}, "unknown setting.*'sigmas'"),
     "posterior": ({"posterior": "project"}, "unknown posterior 'project'.*did you mean projection"),
     "sampler": ({"sampler": "hein"}, "unknown sampler 'hein'.*did you mean heun"),
     "repeats": ({"repeats": 2}, "sampler ancestral takes one step at each level, got repeats 2"),
     "range": ({"eta": -1}, "expected eta >= 0"),
     "noise": ({"noise": -1}, "standard deviation of at least 0"),
-    "text": ({"known": "much"}, "'known' of posterior projection takes true or false or none, got 'much'"),
+    "text": ({"known": "much"}, "'known' of posterior ddnm takes true or false or none, got 'much'"),
     "steps": ({"steps": 0}, "'steps' of method 'sample' takes a whole number"),
 }
 
@@ -125,12 +125,12 @@ def test_on_the_command_line(tmp_path, arguments, edm):
     np.save(mixture, np.full((1, 8, 8), 0.8, np.float32))
     command = ["separate", str(mixture), "--prior", str(folder), "--method", "sample", "--steps", "3"]
     out = tmp_path / "out"
-    parts = ["--set", "posterior=moment_matching", "--set", "iterations=2", "--set", "eta=1.0", "--out", str(out)]
+    parts = ["--set", "posterior=mmps", "--set", "iterations=2", "--set", "eta=1.0", "--out", str(out)]
     run = CliRunner().invoke(app, [*command, *parts])
     assert run.exit_code == 0, run.output
     expected = basis.separate(
         np.full((1, 8, 8), 0.8), edm, basis.WeightedSum([1.0, 1.0]),
-        basis.Sample("moment_matching", steps=3, iterations=2, eta=1.0),
+        basis.Sample("mmps", steps=3, iterations=2, eta=1.0),
     )  # fmt: skip
     found = np.load(out / "mixture" / "sources.npy")
     np.testing.assert_allclose(found, expected.sources[0], atol=1e-5)

@@ -22,7 +22,7 @@ class Counted(ScorePrior):
     """A prior that counts the examples it is asked about."""
 
     def __init__(self, prior):
-        super().__init__(prior.shape, prior.support, prior.levels)
+        super().__init__(prior.shape, prior.data_range, prior.levels)
         self.prior, self.calls = prior, 0
 
     def score(self, x, sigma):
@@ -44,7 +44,7 @@ def test_the_mean_of_the_mode_is_the_posterior_mean():
     # One mode: the mean of 64 exact samples, within 5 standard errors of the exact posterior mean.
     m, alphas = [0.1, -0.2, 0.6], [1.0, -0.5]
     _, means, H = exact([GAUSSIAN_3D] * 2, alphas, m, 0.0, 0.2)
-    sampler = {"posterior": "moment_matching", "noise": 0.2, "eta": 1.0, "share": 0.0, "rho": 7.0}
+    sampler = {"posterior": "mmps", "noise": 0.2, "eta": 1.0, "noise_correlation": 0.0, "rho": 7.0}
     method = Search(64, batch=64, agree=65, same=10.0, steps=60, sigma_max=3.0, **sampler)
     found = basis.separate(torch.tensor(m), build(GAUSSIAN_3D), basis.WeightedSum(alphas), method)
     deviation = np.sqrt(np.linalg.inv(H[0]).diagonal())
@@ -66,7 +66,7 @@ def four(likelier):
 
 def test_modes_have_the_weights_of_the_posterior():
     mixture, n = torch.ones(4, 1, 2, 2), 60
-    settings = {"steps": 40, "share": 0.0, "temperature": 1.0, "same": 0.1}
+    settings = {"steps": 40, "noise_correlation": 0.0, "temperature": 1.0, "same": 0.1}
     found = basis.separate(mixture, four(1.5), SUM, "search", candidates=n, batch=n, agree=n + 1, **settings)
     for modes, sources in zip(found.modes, found.sources, strict=True):
         pairs = [sorted(mean.mean((1, 2, 3)).tolist()) for mean in modes.mean]
@@ -82,8 +82,8 @@ def test_an_exact_rank_has_weights_of_the_posterior_by_default(likelier):
     """p(0.35 + 0.65) : p(0 + 1) is likelier² : 1, for 0.53 that is 0.22 and 0.78; the pairs are equally wide."""
     truth = likelier**2 / (1 + likelier**2)
     found = basis.separate(
-        torch.ones(4, 1, 2, 2), four(likelier), SUM, "search", candidates=60, batch=60, agree=61, steps=40, share=0.0,
-        same=0.1,
+        torch.ones(4, 1, 2, 2), four(likelier), SUM, "search", candidates=60, batch=60, agree=61, steps=40,
+        noise_correlation=0.0, same=0.1,
     )  # fmt: skip
     weights = []
     for modes in found.modes:
@@ -94,7 +94,7 @@ def test_an_exact_rank_has_weights_of_the_posterior_by_default(likelier):
 
 
 def test_the_temperature_changes_no_answer():
-    settings = {"candidates": 12, "batch": 12, "agree": 13, "steps": 20, "share": 0.0, "same": 0.1}
+    settings = {"candidates": 12, "batch": 12, "agree": 13, "steps": 20, "noise_correlation": 0.0, "same": 0.1}
     cold, warm = (
         basis.separate(torch.ones(1, 1, 2, 2), four(1.5), SUM, "search", temperature=t, **settings) for t in (1.0, 4.0)
     )
@@ -106,7 +106,7 @@ def test_the_temperature_changes_no_answer():
 def test_plain_mixtures_cost_less():
     # The likelier answer, 0 + 1, is the one that is found less often: one in its mode is no agreement.
     mixture = torch.tensor([0.35, 1.0]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2).repeat(8, 1, 1, 1)
-    settings = {"candidates": 8, "batch": 1, "agree": 3, "steps": 20, "share": 0.0, "same": 0.1}
+    settings = {"candidates": 8, "batch": 1, "agree": 3, "steps": 20, "noise_correlation": 0.0, "same": 0.1}
     found = basis.separate(mixture, four(0.6), SUM, "search", **settings)
     plain, ambiguous = found.evaluations[::2].float(), found.evaluations[1::2].float()
     assert (plain == 3 * 21).all()
@@ -121,16 +121,16 @@ def test_plain_mixtures_cost_less():
     [
         {"candidates": 5, "batch": 2, "agree": 2, "same": 0.3},
         {"candidates": 3, "batch": 3, "rounds": 2, "offspring": 2, "refine_steps": 4},
-        {"candidates": 2, "sampler": "heun", "rank": "denoising", "share": 0.0},
+        {"candidates": 2, "sampler": "heun", "rank": "denoising", "noise_correlation": 0.0},
         {"candidates": 3, "batch": 3, "sampler": "annealed_langevin", "repeats": 2, "denoise": True},
         {"candidates": 2, "sampler": "predictor_corrector"},
-        {"candidates": 4, "posterior": "moment_matching", "iterations": 1},
+        {"candidates": 4, "posterior": "mmps", "iterations": 1},
     ],
     ids=str,
 )
 def test_what_is_spent_is_what_the_network_is_asked(settings, counted, images):
     method = Search(steps=5, **settings)
-    backward = 2 if settings.get("posterior") == "moment_matching" else 1  # a backward pass counts as an evaluation
+    backward = 2 if settings.get("posterior") == "mmps" else 1  # a backward pass counts as an evaluation
     found = basis.separate(images, counted, SUM, method, samples=2)
     ranking = 6 * 2 * sum(int(modes.counts.sum()) for modes in found.modes) if backward == 2 else 0
     assert 2 * int(found.evaluations.sum()) == backward * (counted.calls - ranking) + ranking
@@ -168,7 +168,7 @@ def test_presets_of_several_images_in_colour(images):
     mixture = images[:1].expand(-1, 3, -1, -1)
     for name, most in (("fast", 96), ("quality", 612)):
         method, settings = resolve(name, {}, priors=[prior, prior])
-        assert settings["posterior"] == "moment_matching"
+        assert settings["posterior"] == "mmps"
         never = {} if name == "fast" else {"agree": 99}  # no search ends before its last candidate
         assert basis.separate(mixture, prior, SUM, method, **{**settings, **never}).evaluations.tolist() == [most]
     found, (method, settings) = basis.separate(mixture, prior, SUM, "fast"), resolve("fast", {}, priors=[prior, prior])
@@ -251,7 +251,7 @@ BAD = {
     "temperature": ({"temperature": 0}, "'temperature' of method 'search' takes a number"),
     "rank": ({"rank": "flows"}, "unknown rank 'flows'.*did you mean flow"),
     "setting": ({"et": 1.0}, "unknown setting of method 'sample'.*'et'"),
-    "share": ({"share": 1.5}, "'share' of method 'search' takes a number"),
+    "noise_correlation": ({"noise_correlation": 1.5}, "'share' of method 'search' takes a number"),
     "density": ({"rank": "likelihood", "steps": 2}, "a prior of kind EDM does not give"),
 }
 

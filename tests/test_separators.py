@@ -189,7 +189,7 @@ class Outwards(basis.ScorePrior):
 
 
 def test_bounded_dynamics_do_not_run_away():
-    outwards, m = Outwards((1, 2, 2), support=(0.0, 1.0)), torch.full((1, 1, 2, 2), 1.2)
+    outwards, m = Outwards((1, 2, 2), data_range=(0.0, 1.0)), torch.full((1, 1, 2, 2), 1.2)
     with pytest.raises(basis.DivergenceError, match="not finite"):
         separate(m, outwards, "basis")
     result = separate(m, outwards, "basis", bounded=True)

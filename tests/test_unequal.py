@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import basis
-from basis.core.noise import shared
+from basis.core.noise import correlated
 from basis.core.prior import ScorePrior
 from basis.presets import UNEQUAL, resolve
 from basis.separators._levels import OwnLevels, scales, unequal
@@ -45,10 +45,12 @@ def test_common_noise_is_undone_on_the_mixture(alphas):
     mixing, scale = basis.WeightedSum(alphas), scales(torch.tensor(alphas).double())
     truth = torch.rand(2, len(alphas), 5, generator=torch.Generator().manual_seed(0)).double()
     z = torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)).double()
-    posterior = basis.Projection(Flat((len(alphas), 5)), mixing, mixing(truth))
-    x = truth + 0.7 * scale[:, None] * shared(z, 1.0)
+    posterior = basis.DDNM(Flat((len(alphas), 5)), mixing, mixing(truth))
+    x = truth + 0.7 * scale[:, None] * correlated(z, 1.0)
     torch.testing.assert_close(OwnLevels(posterior, scale).denoise(x, 0.7), truth)
-    assert (posterior.denoise(truth + 0.7 * shared(z, 1.0), 0.7) - truth).abs().max() > 0.01  # not with equal levels
+    assert (
+        posterior.denoise(truth + 0.7 * correlated(z, 1.0), 0.7) - truth
+    ).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("distinct", [False, True])
@@ -65,7 +67,7 @@ def test_a_product_asks_each_source_at_its_own_level(distinct):
 def test_moment_matching_at_own_levels_is_exact_for_gaussians(alphas, noise):
     prior, mixing, m, x, A, mean, C = problem(alphas, distinct=True)
     scale = scales(torch.tensor(alphas).double())
-    posterior = OwnLevels(basis.MomentMatching(prior, mixing, m, noise, iterations=9), scale)
+    posterior = OwnLevels(basis.MMPS(prior, mixing, m, noise, iterations=9), scale)
     found = posterior.score(x, 0.4).flatten(1)
     # In units of x_k / |s_k| it is the posterior of a rescaled prior with one level for all.
     S = np.kron(np.diag(scale.abs().numpy()), np.eye(3))
@@ -83,14 +85,14 @@ def test_projection_at_own_levels_is_its_equation(noise):
     clean = prior.denoise(x, levels).flatten(1).numpy()
     V = np.kron(np.diag([0.25, 0.04]), np.eye(3))
     expected = clean + (m.numpy() - clean @ A.T) @ np.linalg.inv(A @ V @ A.T + noise**2 * np.eye(3)) @ A @ V
-    near(basis.Projection(prior, mixing, m, noise).denoise(x, levels).flatten(1), expected)
+    near(basis.DDNM(prior, mixing, m, noise).denoise(x, levels).flatten(1), expected)
 
 
 class Says(ScorePrior):
     """A prior whose denoised estimate is given."""
 
     def __init__(self, clean):
-        super().__init__(clean.shape[1:], support=(0.0, 1.0))
+        super().__init__(clean.shape[1:], data_range=(0.0, 1.0))
         self.clean, self.order = clean, [0] * clean.shape[1]
 
     def score(self, x, sigma):
@@ -101,7 +103,7 @@ class Says(ScorePrior):
 def test_sources_that_are_sure_move_least(noise):
     # x̂ = (0.5, 0.9): variances min(0.04, 0.25) and min(0.04, 0.09), 0.04 each; at x̂ = 1 the second has 0 + 0.1 · 0.04.
     for second, v in ((0.9, 0.044), (1.0, 0.004)):
-        posterior = basis.Projection(
+        posterior = basis.DDNM(
             Says(torch.tensor([[[0.5], [second]]])),
             basis.WeightedSum([0.4, 0.6]), torch.tensor([[0.7]]), noise, bounded=True, bounded_variance=True,
         )  # fmt: skip
@@ -116,11 +118,11 @@ def test_sources_change_places_where_that_explains_the_mixture():
     truth, mixing = torch.rand(3, 3, 16, generator=generator), basis.WeightedSum([0.25, 0.3, 0.45])
     m = mixing(truth)
     other = truth[:, [2, 1, 0]]
-    found = basis.Projection(Says(other), mixing, m, reorder=True).denoise(truth, 0.5)
+    found = basis.DDNM(Says(other), mixing, m, reorder=True).denoise(truth, 0.5)
     torch.testing.assert_close(found, truth, atol=1e-5, rtol=0)
     own = Says(other)
     own.order = [0, 1, 2]  # sources of three priors stay where they are
-    assert (basis.Projection(own, mixing, m, reorder=True).denoise(truth, 0.5) - truth).abs().max() > 0.1
+    assert (basis.DDNM(own, mixing, m, reorder=True).denoise(truth, 0.5) - truth).abs().max() > 0.1
 
 
 def test_presets_and_budgets_depend_on_the_weights():
@@ -138,7 +140,7 @@ def test_presets_and_budgets_depend_on_the_weights():
     assert resolve("paper", {}, None, pair, basis.WeightedSum([0.4, 0.6])) == ("basis", {})
     assert resolve("fast", {}, None, pair, basis.Clipped([0.4, 0.6]))[1] == resolve("fast", {})[1]
     assert not resolve("fast", {"reorder": False}, None, pair, basis.WeightedSum([0.4, 0.6]))[1]["reorder"]
-    for other in ({"posterior": "moment_matching"}, {"sampler": "heun"}, {"eta": 1.0}):  # which do not go with UNEQUAL
+    for other in ({"posterior": "mmps"}, {"sampler": "heun"}, {"eta": 1.0}):  # which do not go with UNEQUAL
         assert resolve("fast", other, None, pair, basis.WeightedSum([0.4, 0.6]))[1].keys().isdisjoint(UNEQUAL)
 
 
@@ -162,9 +164,9 @@ def test_digits_are_found_in_their_order(alphas, digits):
 
 
 def test_what_balanced_noise_needs():
-    with pytest.raises(basis.UsageError, match="balanced noise goes with posterior projection"):
+    with pytest.raises(basis.UsageError, match="balanced noise goes with posterior ddnm"):
         basis.separate(torch.zeros(1, 28, 28), basis.load_prior("mnist"), basis.WeightedSum([1, 2]), "sample",
-                       posterior="dirac", balanced=True)  # fmt: skip
+                       posterior="msdm", balanced=True)  # fmt: skip
     with pytest.raises(basis.UsageError, match="knows any noise level"):
         basis.separate(torch.zeros(1, 28, 28), basis.load_prior("ncsn-mnist"), basis.WeightedSum([1, 2]), "sample",
                        balanced=True)  # fmt: skip

@@ -66,7 +66,7 @@ class Unknown(basis.Sample):
 def test_the_spread_holds_the_weights(images):
     x, m = torch.rand(1, 2, 16), torch.rand(1, 16)
     stiff = UnknownWeights(basis.Product([images] * 2), basis.WeightedSum([1.0, 0.5]), m, spread=1e-4)
-    told = basis.Projection(basis.Product([images] * 2), basis.WeightedSum([1.0, 0.5]), m)
+    told = basis.DDNM(basis.Product([images] * 2), basis.WeightedSum([1.0, 0.5]), m)
     torch.testing.assert_close(stiff.denoise(x, 0.5), told.denoise(x, 0.5), rtol=0, atol=1e-4)
 
 

@@ -184,7 +184,7 @@ def test_the_expected_colours_of_a_large_grey_image(sigma):
     size = (9, 7)
     x, grey = normal(1, 1, 3, *size), normal(1, 1, *size, seed=1)
     prior = basis.Product([Windowed(Pixels((3, 4, 4)), size)])
-    posterior = basis.MomentMatching(prior, basis.Grayscale(WEIGHTS.tolist()), grey, iterations=8)
+    posterior = basis.MMPS(prior, basis.Grayscale(WEIGHTS.tolist()), grey, iterations=8)
     found = posterior.denoise(x, sigma)[0, 0]
     share = COLOUR @ torch.linalg.inv(COLOUR + sigma**2 * torch.eye(3))
     for i, j in ((0, 0), (3, 3), (4, 2), (8, 6)):
@@ -197,7 +197,7 @@ def test_colours_of_a_large_image_follow_their_posterior():
     """Correlated channels of independent pixels: the colours of a grey image are normal, with moments known."""
     size, grey, mixing = (7, 9), 0.4, basis.Grayscale(WEIGHTS.tolist())
     prior = Windowed(Pixels((3, 4, 4)), size, at_once=400)
-    settings = {"posterior": "moment_matching", "sampler": "heun", "iterations": 1, "steps": 30, "sigma_max": 50.0}
+    settings = {"posterior": "mmps", "sampler": "heun", "iterations": 1, "steps": 30, "sigma_max": 50.0}
     result = basis.separate(torch.full((1, *size), grey), prior, mixing, "sample", samples=60, **settings)
     mean, covariance = given(MEAN, COLOUR, grey)
     x = result.samples[0, :, 0].movedim(1, -1).flatten(0, -2)  # (n · pixels, 3)
@@ -236,4 +236,4 @@ def test_support_and_levels_are_the_windows(levels):
             return -x
 
     prior = Windowed(Plain((3, 4, 4), (0.0, 1.0), levels), (6, 8))
-    assert (prior.shape, prior.support, prior.levels) == ((3, 6, 8), (0.0, 1.0), levels and tuple(levels))
+    assert (prior.shape, prior.data_range, prior.levels) == ((3, 6, 8), (0.0, 1.0), levels and tuple(levels))

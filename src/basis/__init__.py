@@ -29,10 +29,10 @@ from basis.metrics.psnr import psnr
 from basis.mixings.clipped import Clipped
 from basis.mixings.grayscale import Grayscale
 from basis.mixings.weighted_sum import WeightedSum
-from basis.posteriors.dirac import Dirac
-from basis.posteriors.gaussian_likelihood import GaussianLikelihood
-from basis.posteriors.moment_matching import MomentMatching
-from basis.posteriors.projection import Projection
+from basis.posteriors.annealed import AnnealedPosterior
+from basis.posteriors.ddnm import DDNM
+from basis.posteriors.mmps import MMPS
+from basis.posteriors.msdm import MSDM
 from basis.posteriors.unknown_weights import UnknownWeights, fit_weights
 from basis.priors._flow import flow_log_prob
 from basis.priors.gaussian import GaussianMixture
@@ -59,13 +59,75 @@ from basis.separators.supervised import Supervised
 
 __version__ = VERSION
 __all__ = [
-    "BASIS", "NCSN", "NMF", "Accelerated", "Adversarial", "Ancestral", "AnnealedLangevin", "Assessment", "Average",
-    "BasisError", "BestOf", "Blind", "Bounded", "Calibration", "Clipped", "Counting", "DataError", "DensityPrior",
-    "Dirac", "DivergenceError", "GaussianLikelihood", "GaussianMixture", "Glow", "Grayscale", "Heun", "Learned",
-    "Mixing", "Modes", "MomentMatching", "NeuralEgg", "Posterior", "PredictorCorrector", "Prior", "Product",
-    "Projection", "Rescaled", "Run", "Sample", "Sampler", "ScorePrior", "Search", "Separation", "Separator", "State",
-    "Supervised", "UnknownWeights", "UnlikelyMixtureWarning", "UsageError", "WeightedSum", "Windowed", "Wrapper",
-    "align", "calibrate", "count_sources", "example", "find_modes", "fit_weights", "flow_log_prob", "generate",
-    "geometric", "karras", "likelihoods", "load_prior", "load_separator", "psnr", "reorder", "save_calibration",
-    "save_prior", "save_separator", "separate", "stream",
+    "BASIS",
+    "DDNM",
+    "MMPS",
+    "MSDM",
+    "NCSN",
+    "NMF",
+    "Accelerated",
+    "Adversarial",
+    "Ancestral",
+    "AnnealedLangevin",
+    "AnnealedPosterior",
+    "Assessment",
+    "Average",
+    "BasisError",
+    "BestOf",
+    "Blind",
+    "Bounded",
+    "Calibration",
+    "Clipped",
+    "Counting",
+    "DataError",
+    "DensityPrior",
+    "DivergenceError",
+    "GaussianMixture",
+    "Glow",
+    "Grayscale",
+    "Heun",
+    "Learned",
+    "Mixing",
+    "Modes",
+    "NeuralEgg",
+    "Posterior",
+    "PredictorCorrector",
+    "Prior",
+    "Product",
+    "Rescaled",
+    "Run",
+    "Sample",
+    "Sampler",
+    "ScorePrior",
+    "Search",
+    "Separation",
+    "Separator",
+    "State",
+    "Supervised",
+    "UnknownWeights",
+    "UnlikelyMixtureWarning",
+    "UsageError",
+    "WeightedSum",
+    "Windowed",
+    "Wrapper",
+    "align",
+    "calibrate",
+    "count_sources",
+    "example",
+    "find_modes",
+    "fit_weights",
+    "flow_log_prob",
+    "generate",
+    "geometric",
+    "karras",
+    "likelihoods",
+    "load_prior",
+    "load_separator",
+    "psnr",
+    "reorder",
+    "save_calibration",
+    "save_prior",
+    "save_separator",
+    "separate",
+    "stream",
 ]  # fmt: skip

@@ -159,7 +159,7 @@ def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None =
     """Draw samples of a prior: the first thing to look at where separations look wrong.
 
     Each depends on the seed and its own number alone. They start from N(c, σ_1²) with c the middle of the prior's
-    support and σ_1 the sampler's largest noise level.
+    data range and σ_1 the sampler's largest noise level.
 
     Args:
         prior: what to draw from.
@@ -170,7 +170,7 @@ def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None =
         batch_size: samples at a time.
 
     Returns:
-        Samples, (n, *S), clamped to the prior's support.
+        Samples, (n, *S), clamped to the prior's data range.
 
     Raises:
         UsageError: n or batch_size below 1, seed below 0.
@@ -193,11 +193,11 @@ def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None =
             fix="give numbers",
         )
     check_request(f"n={n}", 4 * n * math.prod(prior.shape), fix="draw fewer samples")
-    low, high = prior.support or (0.0, 1.0)
+    low, high = prior.data_range or (0.0, 1.0)
     if sampler is None and prior.levels is None:
         sampler = Heun(karras(HIGHEST * (high - low), LOWEST * (high - low), STEPS, RHO), churn=CHURN)
     sampler = sampler or AnnealedLangevin(torch.tensor(sorted(prior.levels or (), reverse=True)), delta=None)
-    target, centre, parts = Product([prior]), (low + high) / 2 if prior.support else 0.0, []
+    target, centre, parts = Product([prior]), (low + high) / 2 if prior.data_range else 0.0, []
     for start in range(0, n, batch_size):
         noise = Noise(target.shape, seed, range(start, min(start + batch_size, n)), device=prior.device)
         x = centre + sampler.sigmas[0] * noise.normal()
@@ -205,7 +205,7 @@ def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None =
             x = state.x
         parts.append(x[:, 0])
     found = torch.cat(parts)
-    return found.clamp(low, high) if prior.support else found
+    return found.clamp(low, high) if prior.data_range else found
 
 
 def _batches(

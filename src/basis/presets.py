@@ -16,7 +16,7 @@ from basis.separators._levels import unequal
 PAPER, BEST = "paper", "quality"
 """What `separate` does where neither a method nor a budget is named, see `preferred`."""
 
-CHAIN = {"bounded": True, "sigma_max": 1.0, "share": 0.9}
+CHAIN = {"bounded": True, "sigma_max": 1.0, "noise_correlation": 0.9}
 CHAINS = {"sigma_max": 1.0, "sigma_min": 0.01, "refine_sigma": 0.6, "same": SAME}
 """What single chains and searches have in common; tuned on validation pairs of MNIST, see benchmarks/README.md."""
 
@@ -24,7 +24,7 @@ IN_WIDTHS = ("sigma_max", "sigma_min", "refine_sigma", "same")
 """Settings that presets and budgets give in units of the width of the data's range, which is 1 for images in [0, 1]."""
 
 UNEQUAL = {"balanced": True, "reorder": True, "bounded_variance": True}
-"""What is added where the weights differ and sources are projected, see `Sample` and `Projection`."""
+"""What is added where the weights differ and sources are projected, see `Sample` and `DDNM`."""
 
 LAST_STATE = {"stability": math.inf, "denoise": False, "project": False}
 """The released code takes its step as it is and ends with the last state, where ours denoises it and projects it."""
@@ -61,9 +61,9 @@ COSTLY = (
 
 MOST = 1_000_000  # evaluations of a budget
 COLOUR = 3  # channels
-COLOUR_CHAIN = {"posterior": "moment_matching", "iterations": 2, "sigma_max": 5.0, "sigma_min": 0.01, "rho": 4.0}
+COLOUR_CHAIN = {"posterior": "mmps", "iterations": 2, "sigma_max": 5.0, "sigma_min": 0.01, "rho": 4.0}
 COLOUR_STEP = 3  # evaluations of one step of it: one forward, two backward; of three, some were unstable
-COLOUR_SEARCH = {**CHAINS, **COLOUR_CHAIN, "share": 0.0}
+COLOUR_SEARCH = {**CHAINS, **COLOUR_CHAIN, "noise_correlation": 0.0}
 COLOUR_PRESETS: dict[str, tuple[str, dict]] = {
     **FIXED,
     "fast": ("sample", {**COLOUR_CHAIN, "steps": 32}),
@@ -142,7 +142,7 @@ def preferred(priors: Sequence[Prior]) -> str:
         >>> preferred([load_prior("mnist")]), preferred([load_prior("ncsn-mnist")])
         ('quality', 'paper')
     """
-    return BEST if all(prior.levels is None and prior.support is not None for prior in priors) else PAPER
+    return BEST if all(prior.levels is None and prior.data_range is not None for prior in priors) else PAPER
 
 
 def resolve(
@@ -159,8 +159,8 @@ def resolve(
         settings: settings of the method, which take precedence over those of the preset.
         budget: evaluations of the prior that may be spent for each source, everything included, see `within`.
         priors: what sources look like, on which presets and budgets depend: the preferred one; those of images in
-            colour; and the noise levels, which are for data in [0, 1] and widen with the priors' support. The presets
-            "paper" and those of the released code stay as they are.
+            colour; and the noise levels, which are for data in [0, 1] and widen with the priors' data range. The
+            presets "paper" and those of the released code stay as they are.
         mixing: how the sources were mixed: where their weights differ, presets and budgets that project take `UNEQUAL`
             too.
 
@@ -196,7 +196,7 @@ def resolve(
 
 def _suited(method: str, preset: dict, settings: dict, priors: Sequence[Prior], mixing: Mixing | None) -> dict:
     """Return a preset's settings in units of the data, with those that suit the weights, and those that were given."""
-    width = max((prior.support[1] - prior.support[0] for prior in priors if prior.support), default=1.0)
+    width = max((prior.data_range[1] - prior.data_range[0] for prior in priors if prior.data_range), default=1.0)
     found = {name: value * width if name in IN_WIDTHS else value for name, value in preset.items()}
     if _projects(method, {**preset, **settings}, priors) and mixing is not None:
         shape = (len(priors), *priors[0].shape)
@@ -206,7 +206,7 @@ def _suited(method: str, preset: dict, settings: dict, priors: Sequence[Prior], 
 
 def _projects(method: str, settings: dict, priors: Sequence[Prior]) -> bool:
     """Return whether several sources are projected at any noise level, with fresh noise alone, as `UNEQUAL` needs."""
-    usual = {"posterior": "projection", "sampler": "ancestral", "eta": math.inf}
-    free = all(prior.levels is None and prior.support is not None for prior in priors)
+    usual = {"posterior": "ddnm", "sampler": "ancestral", "eta": math.inf}
+    free = all(prior.levels is None and prior.data_range is not None for prior in priors)
     same = all(settings.get(name, value) == value for name, value in usual.items())
     return method in ("sample", "search") and len(priors) > 1 and free and same

@@ -94,7 +94,7 @@ BAD = {
     "no density": (("warmup", 'objective = "likelihood"\nwarmup'), "prior 'edm' has no density"),
     "levels": (("[noise]", "[levels]\nmaxi = 3\n[noise]"), "levels.", "'maxi'", "did you mean max"),
     "known": (("warmup", "known = 0.5\nwarmup"), "known = 0.5 is to be a share", "a prior with an argument known"),
-    "share": (
+    "noise_correlation": (
         ("warmup", "known = 1.5\nwarmup"),
         ("[noise]", "known = [[1.0]]\n[noise]"),
         "known takes a number (at least 0, at most 1), got 1.5",

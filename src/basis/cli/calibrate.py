@@ -48,7 +48,7 @@ def calibrate(
 def after_training(folder: Path, data: Dataset, n: int) -> None:
     """Calibrate a prior that has been trained by n mixtures of each kind, unless it is; say so where it cannot be."""
     prior = load_prior(folder)
-    if n < 1 or prior.calibration is not None or prior.known is not None:
+    if n < 1 or prior.calibration is not None or prior.condition is not None:
         return
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -72,6 +72,6 @@ def _describe(source: str, loaded: Prior | Learned) -> None:
     else:
         typer.echo(f"{source}: {what} over images of {shape} (C×H×W)")
         values = list(loaded.parameters())
-        if loaded.calibration is None and loaded.known is None:
+        if loaded.calibration is None and loaded.condition is None:
             typer.echo("not calibrated: `basis separate` cannot tell unlikely sources; `basis calibrate` measures it")
     typer.echo(f"parameters: {sum(value.numel() for value in values):,}")

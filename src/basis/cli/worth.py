@@ -49,7 +49,7 @@ def words(result: Separation, priors: Sequence[Prior]) -> str:
         likely = [f"sources likelier than {found.plausibility.mean():.0%} of the prior's own on average"]
     else:
         likely = _likely(found, 0)
-    if any(prior.calibration is None and prior.known is None for prior in priors):
+    if any(prior.calibration is None and prior.condition is None for prior in priors):
         likely = ["the prior is not calibrated (see `basis calibrate`)"]
     agree = _agree(found, 0)
     if several and (found.candidates > 1).any():

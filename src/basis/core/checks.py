@@ -44,12 +44,12 @@ def shape_of(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(side) for side in sides)
 
 
-def support_of(support: Sequence[float]) -> tuple[float, float]:
+def data_range_of(data_range: Sequence[float]) -> tuple[float, float]:
     """Return the smallest and largest value of the data; raises `UsageError` where they are not that."""
-    ends = list(support) if isinstance(support, Sequence) and not isinstance(support, str) else []
+    ends = list(data_range) if isinstance(data_range, Sequence) and not isinstance(data_range, str) else []
     if len(ends) != 2 or not all(isinstance(end, Real) and math.isfinite(end) for end in ends) or not ends[0] < ends[1]:
         raise UsageError(
-            f"expected the smallest and largest value of the data as support, got {shown(support)}",
+            f"expected the smallest and largest value of the data as data_range, got {shown(data_range)}",
             fix="for instance (0.0, 1.0), or None where there is no limit",
         )
     return ends[0], ends[1]

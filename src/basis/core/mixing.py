@@ -75,7 +75,7 @@ class Mixing(ABC):
         return size
 
     def project(
-        self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None, variance: Tensor | None = None
+        self, x: Tensor, m: Tensor, data_range: tuple[float, float] | None = None, variance: Tensor | None = None
     ) -> Tensor:
         """Return sources close to x, (B, K, *S), that mix to m, (B, *M): ``x + Jᵀ (m - g(x)) / gain``.
 
@@ -88,11 +88,11 @@ class Mixing(ABC):
         gain = self.gain(torch.full_like(x[0], 0.5))
         for _ in range(PROJECTION_ITERATIONS):
             r = self.residual(x, m)
-            inside = support is None or bool(((x >= support[0]) & (x <= support[1])).all())
+            inside = data_range is None or bool(((x >= data_range[0]) & (x <= data_range[1])).all())
             if gain == 0 or (inside and r.abs().max() <= 1e-6):
                 break
             x = x + pace * self.adjoint(x, r) / gain
-            x = x if support is None else x.clamp(*support)
+            x = x if data_range is None else x.clamp(*data_range)
         return x
 
     def _derivative(self, x: Tensor, v: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class Mixing(ABC):
 
 
 def range_of(
-    mixing: Mixing, shape: Sequence[int], support: tuple[float, float], device: torch.device | str = "cpu"
+    mixing: Mixing, shape: Sequence[int], data_range: tuple[float, float], device: torch.device | str = "cpu"
 ) -> tuple[float, float]:
     """Return the smallest and the largest value of mixtures g(x) of sources (K, *S) within bounds.
 
@@ -118,18 +118,18 @@ def range_of(
         >>> range_of(WeightedSum([1.0, -0.5]), (2, 1, 4, 4), (0.0, 1.0))
         (-0.5, 1.0)
     """
-    low, high = support
+    low, high = data_range
     alphas = weights_of(mixing, shape, device)
     if alphas is not None:
         up, down = alphas.clamp_min(0).sum().item(), alphas.clamp_max(0).sum().item()
         return up * low + down * high, up * high + down * low
-    stacks = (torch.where(up.to(device), high, low)[None] for up in corners(mixing, shape, support, device))
+    stacks = (torch.where(up.to(device), high, low)[None] for up in corners(mixing, shape, data_range, device))
     ends = [mixing(x).aminmax() for x in stacks]
     return min(end.min.item() for end in ends), max(end.max.item() for end in ends)
 
 
 def corners(
-    mixing: Mixing, shape: Sequence[int], support: tuple[float, float], device: torch.device | str
+    mixing: Mixing, shape: Sequence[int], data_range: tuple[float, float], device: torch.device | str
 ) -> Iterator[Tensor]:
     """Yield which values of sources (K, *S) are at their upper bound, the others at their lower.
 
@@ -137,7 +137,7 @@ def corners(
     `CONSTANT` in all combinations with the others all at one bound; then `RANDOM` draws for each value by itself, for
     mixings that have differences of neighbours in them.
     """
-    x = torch.full((1, *shape), sum(support) / 2, device=device)
+    x = torch.full((1, *shape), sum(data_range) / 2, device=device)
     rises = mixing.adjoint(x, torch.ones_like(mixing(x)))[0] > 0
     yield from (rises, ~rises)
     whole = [1] * (len(shape) - 1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
-from basis.core.checks import levels_of, shape_of, support_of
+from basis.core.checks import data_range_of, levels_of, shape_of
 from basis.core.errors import UsageError
 from basis.core.plausibility import Calibration
 from basis.core.settings import Typed
@@ -31,10 +31,10 @@ class Prior(Typed, nn.Module, ABC):
 
     Args:
         shape: shape S of one example, for instance (1, 28, 28).
-        support: smallest and largest value that the data can take, for instance (0.0, 1.0); None for any.
+        data_range: smallest and largest value that the data can take, for instance (0.0, 1.0); None for any.
         levels: noise levels that the prior knows, decreasing, where it knows only some; None for any.
-        known: name of the mixing of one source, for instance "grayscale", of which x may hold the exact mixture beside
-            noise of level σ in all else, because the prior was trained so; None for noise in all of x.
+        condition: the linear measurement of x that the network takes as a clean input, by the name of its mixing, for
+            instance "grayscale". The rest of x has noise of level σ. None for an unconditional prior.
 
     Attributes:
         calibration: what the prior's own examples look like to it, by which `separate` tells whether sources are
@@ -53,14 +53,14 @@ class Prior(Typed, nn.Module, ABC):
     def __init__(
         self,
         shape: Sequence[int],
-        support: tuple[float, float] | None = None,
+        data_range: tuple[float, float] | None = None,
         levels: Sequence[float] | None = None,
-        known: str | None = None,
+        condition: str | None = None,
     ) -> None:
         super().__init__()
-        self.shape, self.support = shape_of(shape), None if support is None else support_of(support)
+        self.shape, self.data_range = shape_of(shape), None if data_range is None else data_range_of(data_range)
         self.levels = None if levels is None else levels_of(levels)
-        self.known = known
+        self.condition = condition
 
     @abstractmethod
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Prior(Typed, nn.Module, ABC):
         """Return ``∇ log p_σ(x) = (D(x, σ) - x) / σ²`` (Tweedie's formula), (B, *S), in inverse units of the data."""
         return (self.denoise(x, sigma) - x) / per_example(sigma, x) ** 2
 
-    def curvature(self, sigma: float) -> float:
+    def lipschitz(self, sigma: float) -> float:
         """Return an upper estimate of the Lipschitz constant of ``score(·, sigma)``, for choosing step sizes.
 
         Convolution with N(0, σ²I) leaves -∇² log p_σ ≤ 1/σ², whatever p is.
@@ -149,7 +149,7 @@ class DensityPrior(ScorePrior):
             return torch.autograd.grad(self.log_prob(x, sigma).sum(), x, create_graph=further)[0]
 
 
-PROPERTIES = ("shape", "support", "levels", "known", "calibration")
+PROPERTIES = ("shape", "data_range", "levels", "condition", "calibration")
 
 
 class Wrapper(Prior):
@@ -157,7 +157,7 @@ class Wrapper(Prior):
 
     Args:
         prior: the prior inside.
-        **changed: properties of the new prior that differ: shape, support, levels, known, calibration.
+        **changed: properties of the new prior that differ: shape, data range, levels, condition, calibration.
 
     Example:
         >>> class Half(Wrapper):
@@ -175,8 +175,8 @@ class Wrapper(Prior):
         super().__init__(**found)
         self.prior, self.calibration = prior, calibration
 
-    def curvature(self, sigma: float) -> float:
-        return self.prior.curvature(sigma)
+    def lipschitz(self, sigma: float) -> float:
+        return self.prior.lipschitz(sigma)
 
     @property
     def device(self) -> torch.device:
@@ -191,11 +191,11 @@ class Product(Prior):
     same result; the number that fitted is kept for later calls.
 
     Args:
-        priors: K priors of one shape and support, those with discrete noise levels all with the same.
+        priors: K priors of one shape and data range, those with discrete noise levels all with the same.
 
     Raises:
-        UsageError: no prior, or priors of different shapes, supports or noise levels; in `score`, a single image that
-            does not fit into memory.
+        UsageError: no prior, or priors of different shapes, data ranges or noise levels; in `denoise` and `score`, a
+            single example that does not fit into memory.
 
     Example:
         >>> from basis import load_prior
@@ -205,10 +205,11 @@ class Product(Prior):
     """
 
     def __init__(self, priors: Sequence[Prior]) -> None:
-        kinds = {(prior.shape, prior.support) for prior in priors}
+        kinds = {(prior.shape, prior.data_range) for prior in priors}
         if len(kinds) != 1:
             raise UsageError(
-                f"the sources need priors of one shape and support, got {sorted(kinds, key=str) or 'no prior at all'}",
+                "the sources need priors of one shape and data range, got "
+                f"{sorted(kinds, key=str) or 'no prior at all'}",
                 fix="choose priors of the same image size and channels, one a source",
             )
         levels = {prior.levels for prior in priors if prior.levels}
@@ -217,9 +218,9 @@ class Product(Prior):
                 "the sources' priors were trained at different noise levels",
                 fix="choose priors that share their levels, or one that covers all of them",
             )
-        shape, support = kinds.pop()
-        known = priors[0].known if len(priors) == 1 else None
-        super().__init__((len(priors), *shape), support, levels.pop() if levels else None, known)
+        shape, data_range = kinds.pop()
+        condition = priors[0].condition if len(priors) == 1 else None
+        super().__init__((len(priors), *shape), data_range, levels.pop() if levels else None, condition)
         self.distinct = list(dict.fromkeys(priors))
         self.order = [self.distinct.index(prior) for prior in priors]
         self.members = nn.ModuleList(self.distinct)  # so that `.to(device)` reaches them

@@ -83,11 +83,11 @@ def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: M
 
 
 def _check_range(problem: Problem) -> None:
-    """Compare the mixture's values with what sources within the prior's support can mix to, and what noise adds."""
-    mixture, support = problem.mixture, problem.prior.support
-    if support is None:
+    """Compare the mixture's values with what sources within the prior's data range can mix to, and what noise adds."""
+    mixture, data_range = problem.mixture, problem.prior.data_range
+    if data_range is None:
         return
-    low, high = range_of(problem.mixing, problem.prior.shape, support, mixture.device)
+    low, high = range_of(problem.mixing, problem.prior.shape, data_range, mixture.device)
     slack = TOLERANCE * (high - low) + NOISE * problem.noise
     if mixture.min() < low - slack or mixture.max() > high + slack:
         noisy = f", and noise of {problem.noise:g}" if problem.noise else ""
@@ -95,5 +95,5 @@ def _check_range(problem: Problem) -> None:
             f"the mixture has values from {mixture.min():.3g} to {mixture.max():.3g}, expected {low:.3g} to {high:.3g}"
             f"{noisy}",
             fix="scale it to what the mixing gives for sources in "
-            f"[{support[0]:g}, {support[1]:g}] (8-bit values: divide by 255), or state its weights or its noise",
+            f"[{data_range[0]:g}, {data_range[1]:g}] (8-bit values: divide by 255), or state its weights or its noise",
         )

@@ -51,7 +51,7 @@ class Sampler(Typed, ABC):
 
     Example:
         >>> class Denoise(Sampler):
-        ...     def step(self, x, sigma, below, target, noise):
+        ...     def step(self, x, sigma, sigma_next, target, noise):
         ...         return target.denoise(x, sigma)
         >>> from basis import GaussianMixture
         >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
@@ -61,7 +61,7 @@ class Sampler(Typed, ABC):
 
     def __init__(self, sigmas: Tensor, repeats: Count = 1) -> None:
         self.sigmas, self.repeats = sigmas.tolist(), repeats
-        falling = all(above > below for above, below in pairwise([math.inf, *self.sigmas, 0.0]))
+        falling = all(above > sigma_next for above, sigma_next in pairwise([math.inf, *self.sigmas, 0.0]))
         if not self.sigmas or not falling:
             raise UsageError(
                 f"expected decreasing positive noise levels, got {self.sigmas}",
@@ -82,13 +82,13 @@ class Sampler(Typed, ABC):
         return len(self.sigmas) * self.repeats
 
     @abstractmethod
-    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+    def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         """Return x after one step.
 
         Args:
             x: states, (N, *S).
             sigma: this step's noise level.
-            below: the next smaller noise level of the schedule, 0 at its end.
+            sigma_next: the next smaller noise level of the schedule, 0 at its end.
             target: the distribution to draw from.
             noise: returns fresh N(0, I) of x's shape at each call.
         """
@@ -100,11 +100,11 @@ class Sampler(Typed, ABC):
             DivergenceError: x is not finite; names the level and the step.
         """
         levels, step = len(self.sigmas), 0
-        for level, (sigma, below) in enumerate(pairwise([*self.sigmas, 0.0]), 1):
+        for level, (sigma, sigma_next) in enumerate(pairwise([*self.sigmas, 0.0]), 1):
             for repeat in range(1, self.repeats + 1):
                 step += 1
                 with torch.no_grad():
-                    x = self.step(x, sigma, below, target, noise)
+                    x = self.step(x, sigma, sigma_next, target, noise)
                 if not torch.isfinite(x).all():
                     raise DivergenceError(
                         f"the state is not finite at level {level} of {levels} (sigma {sigma:.4g}), step {repeat} of "

@@ -26,7 +26,7 @@ class Separation:
     """The result of a separation.
 
     Attributes:
-        samples: n samples of the K sources of each mixture, (B, n, K, *S), within the prior's support.
+        samples: n samples of the K sources of each mixture, (B, n, K, *S), within the prior's data range.
         mixture: the mixtures, (B, *M).
         mixing: how the sources were mixed.
         choice: which sample stands for each mixture, (B,), int64.
@@ -170,9 +170,9 @@ class Run(Iterator[State]):
 
 
 def separation(problem: Problem, x: Tensor, choice: Tensor | None = None) -> Separation:
-    """Return the result for samples x (B · n, K, *S), clamped to the prior's support."""
+    """Return the result for samples x (B · n, K, *S), clamped to the prior's data range."""
     count = len(problem.mixture)
-    x = x if problem.prior.support is None else x.clamp(*problem.prior.support)
+    x = x if problem.prior.data_range is None else x.clamp(*problem.prior.data_range)
     choice = torch.zeros(count, dtype=torch.int64, device=x.device) if choice is None else choice
     return Separation(x.unflatten(0, (count, -1)), problem.mixture, problem.mixing, choice)
 

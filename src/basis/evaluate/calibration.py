@@ -32,7 +32,7 @@ def calibrate(
     errors. The largest surprise among them, and a margin of a quarter, is the limit for each number of sources.
 
     Args:
-        prior: over any signal. Not one that is trained to be shown a measurement, `Prior.known`.
+        prior: over any signal. Not one that is trained to be shown a measurement, `Prior.condition`.
         examples: held-out examples, (N, *S) in units of the data; by default N = n samples of the prior, which are
             a little likelier to it than data are.
         n: mixtures of each kind.
@@ -51,9 +51,9 @@ def calibrate(
         >>> found.assessment.unlikely
         tensor([True])
     """
-    if prior.known is not None:
+    if prior.condition is not None:
         raise UsageError(
-            f"a prior that is shown the {prior.known} of x cannot be calibrated without it",
+            f"a prior that is shown the {prior.condition} of x cannot be calibrated without it",
             fix="choose one that is not",
         )
     if n < 1 or batch_size < 1:
@@ -70,7 +70,7 @@ def calibrate(
     for number, weights in enumerate(WEIGHTS):
         rng, mixing = np.random.default_rng((seed, number)), WeightedSum(weights)
         chosen = np.stack([rng.choice(len(examples), len(weights), replace=False) for _ in range(n)])
-        mixture, method = mixing(examples[chosen]), "fast" if prior.support else "paper"
+        mixture, method = mixing(examples[chosen]), "fast" if prior.data_range else "paper"
         found = separate(mixture, prior, mixing, method, seed=seed, batch_size=batch_size, assess=False).sources
         worst = MARGIN * _surprise(prior, found, batch_size).amax(0).cpu()
         limits[len(weights)] = torch.maximum(limits.get(len(weights), worst), worst)

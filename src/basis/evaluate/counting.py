@@ -147,7 +147,7 @@ def count_sources(
         s, m = scale * sigma, scale * mixture
         own = s / math.sqrt(count)
         # What is more than K sources can sum to is cut off: the residual says by how much.
-        inside = m if prior.support is None else m.clamp(count * prior.support[0], count * prior.support[1])
+        inside = m if prior.data_range is None else m.clamp(count * prior.data_range[0], count * prior.data_range[1])
         part = separate(inside, prior, mixing, method, seed=seed, index=index, assess=False, **settings)
         worth = assess(pose(inside, prior, mixing), part, len(mixture))
         found.append(dataclasses.replace(part, assessment=worth))

@@ -113,8 +113,8 @@ class Job:
 class Flat(Prior):
     """A prior that finds every image as likely as any other, for methods that ask it for nothing but its shape."""
 
-    def __init__(self, shape: Sequence[int], support: tuple[float, float] | None = None) -> None:
-        super().__init__(shape, support)
+    def __init__(self, shape: Sequence[int], data_range: tuple[float, float] | None = None) -> None:
+        super().__init__(shape, data_range)
         self.register_buffer("zero", torch.zeros(()))  # so that `.to(device)` has something to move
 
     def denoise(self, x: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:

@@ -11,16 +11,16 @@ from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.posterior import Posterior
 from basis.core.prior import Prior, per_example
-from basis.posteriors.dirac import weights
+from basis.posteriors.msdm import weights
 
 
 class UnknownWeights(Posterior):
     """Denoised estimate, moved onto a mixture whose weights are fitted to it at every step.
 
-    With ``x̂ = D(x, σ)`` in the prior's support, ``X`` its K sources as rows, weights ``α ~ N(α₀, τ² I)`` and residuals
-    of variance σ², the weights are their posterior mean, a ridge regression,
+    With ``x̂ = D(x, σ)`` in the prior's data range, ``X`` its K sources as rows, weights ``α ~ N(α₀, τ² I)`` and
+    residuals of variance σ², the weights are their posterior mean, a ridge regression,
 
-    ``α = (X Xᵀ + (σ²/τ²) I)⁻¹ (X m + (σ²/τ²) α₀)``, then ``D(x, σ; m) = x̂ + α (m - α·x̂) / ‖α‖²`` as in `Projection`,
+    ``α = (X Xᵀ + (σ²/τ²) I)⁻¹ (X m + (σ²/τ²) α₀)``, then ``D(x, σ; m) = x̂ + α (m - α·x̂) / ‖α‖²`` as in `DDNM`,
 
     each mixture by itself: while x̂ says little, α stays at the guess α₀; as σ falls, it becomes least squares. Sampling
     and fitting so take turns. Give ``project=False`` to `Sample`, which would end on a mixture with the guess, and read
@@ -49,7 +49,7 @@ class UnknownWeights(Posterior):
 
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         clean = self.prior.denoise(x, sigma)
-        inside = clean if self.support is None else clean.clamp(*self.support)
+        inside = clean if self.data_range is None else clean.clamp(*self.data_range)
         ridge = per_example(sigma, self.mixture.flatten(1)) ** 2 / self.spread**2
         alphas = fit_weights(inside, self.mixture, self.guess, ridge)
         alphas = alphas.reshape(*alphas.shape, *[1] * (x.dim() - 2))

@@ -79,7 +79,7 @@ class Diffusion(ScorePrior):
             raise UsageError(f"expected a UNet2DModel or its config, got a {type(unet).__name__}", fix=PIXELS)
         settings = unet_settings(plain(unet if isinstance(unet, Mapping) else unet.config))
         plan = build_scheduler(scheduler)
-        super().__init__(image_shape(settings), support=(0.0, 1.0))
+        super().__init__(image_shape(settings), data_range=(0.0, 1.0))
         check_label(label, settings.get("num_class_embeds"))
         self.label = label
         described = {"_class_name": type(plan).__name__, **plain(plan.config)}

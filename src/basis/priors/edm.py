@@ -37,7 +37,7 @@ class EDM(Prior):
         colours: standard deviation of what is left of the channels without their mean, where it has a scale of its own:
             σ_data is then that of grey, and there is one of each in c_skip, c_out and c_in.
         known: weights of the channels in sums, one list each, of which x may hold one without noise, see
-            `Projection`; a recipe's entry known trains for it. The network sees these sums beside x, in the data's
+            `DDNM`; a recipe's entry known trains for it. The network sees these sums beside x, in the data's
             own scale: in that of the noise an image without any would vanish. It makes use of other sums too, the more
             the nearer they are to these.
         classes: number of classes that `denoise_and_classify` tells apart, of a prior that was trained with labels;
@@ -66,7 +66,7 @@ class EDM(Prior):
         classes: Whole = 0,
         reads: Sequence[Count] = (),
     ) -> None:
-        super().__init__(image_of(shape, "EDM"), support=(0.0, 1.0), known="grayscale" if known else None)
+        super().__init__(image_of(shape, "EDM"), data_range=(0.0, 1.0), condition="grayscale" if known else None)
         if not len(widths) == len(blocks) == len(attention) or not widths:
             raise UsageError(
                 f"expected one of widths, blocks and attention for each resolution, got {len(widths)}, {len(blocks)} "

@@ -73,7 +73,7 @@ class Glow(DensityPrior):
     ) -> None:
         self._check(shape, levels, scales, depth, width, std, sigma_max)
         own = None if levels is None else tuple(float(level) for level in levels)
-        super().__init__(shape, support=(0.0, 1.0), levels=[level for level in own or () if level > 0] or None)
+        super().__init__(shape, data_range=(0.0, 1.0), levels=[level for level in own or () if level > 0] or None)
         self.own_levels, self.mean, self.std, self.sigma_max = own, mean, std, sigma_max
         self.networks = nn.ModuleList(
             GlowNetwork(

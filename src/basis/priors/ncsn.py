@@ -48,7 +48,7 @@ class NCSN(ScorePrior):
         levels = geometric().tolist() if sigmas is None else list(sigmas)
         if version not in (1, 2):
             raise UsageError(f"expected NCSN version 1 or 2, got {version}", fix="give 2 for NCSNv2, else 1")
-        super().__init__(image_of(shape, "NCSN"), support=(0.0, 1.0), levels=levels)
+        super().__init__(image_of(shape, "NCSN"), data_range=(0.0, 1.0), levels=levels)
         self.version = version
         self.network = RefineNet(self.shape[0], width, len(levels) if version == 1 else None)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

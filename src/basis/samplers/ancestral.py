@@ -48,9 +48,13 @@ class Ancestral(Sampler):
             )
         self.eta = eta
 
-    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+    def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         D = target.denoise(x, sigma)
-        s = below if math.isinf(self.eta) else min(below, self.eta * below * math.sqrt(1 - below**2 / sigma**2))
-        old = math.sqrt(below**2 - s**2) / sigma * (x - D)
+        s = (
+            sigma_next
+            if math.isinf(self.eta)
+            else min(sigma_next, self.eta * sigma_next * math.sqrt(1 - sigma_next**2 / sigma**2))
+        )
+        old = math.sqrt(sigma_next**2 - s**2) / sigma * (x - D)
         fresh = s * noise() if s else torch.zeros_like(x)
         return D + old + fresh

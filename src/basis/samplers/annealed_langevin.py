@@ -17,7 +17,7 @@ from basis.core.settings import Above0, Count, NonNegative, Positive
 class AnnealedLangevin(Sampler):
     """Langevin dynamics at falling noise levels (Song & Ermon 2019; Algorithm 1 of the paper).
 
-    ``x ← x + η ∇ log p_σ(x) + √(2 η τ) ε`` with ``η = δ σ² / σ_L²``, at most ``stability / curvature(σ)``.
+    ``x ← x + η ∇ log p_σ(x) + √(2 η τ) ε`` with ``η = δ σ² / σ_L²``, at most ``stability / lipschitz(σ)``.
 
     Args:
         sigmas: noise levels σ_1 > … > σ_L, (L,); the paper's ten by default.
@@ -55,9 +55,9 @@ class AnnealedLangevin(Sampler):
         self.temperature, self.stability = temperature, stability
         self.sequential = sequential
 
-    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+    def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         eta = self.delta * sigma**2 / self.sigmas[-1] ** 2
-        eta = min(eta, self.stability / target.curvature(sigma))
+        eta = min(eta, self.stability / target.lipschitz(sigma))
         diffusion = math.sqrt(2 * eta * self.temperature) * noise() if self.temperature else torch.zeros_like(x)
         if not self.sequential:
             return x + eta * target.score(x, sigma) + diffusion

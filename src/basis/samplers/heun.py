@@ -56,14 +56,14 @@ class Heun(Sampler):
             )
         self.churn, self.churn_min, self.churn_max, self.inflation = churn, churn_min, churn_max, inflation
 
-    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+    def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         if self.churn and self.churn_min <= sigma <= self.churn_max:
             gamma = min(self.churn / len(self.sigmas), math.sqrt(2) - 1)
             x = x + math.sqrt((1 + gamma) ** 2 - 1) * sigma * self.inflation * noise()
             sigma = (1 + gamma) * sigma
         d = (x - target.denoise(x, sigma)) / sigma
-        euler = x + (below - sigma) * d
-        if not below:
+        euler = x + (sigma_next - sigma) * d
+        if not sigma_next:
             return euler
-        d_below = (euler - target.denoise(euler, below)) / below
-        return x + (below - sigma) * (d + d_below) / 2
+        d_next = (euler - target.denoise(euler, sigma_next)) / sigma_next
+        return x + (sigma_next - sigma) * (d + d_next) / 2

@@ -43,14 +43,14 @@ class PredictorCorrector(Sampler):
         super().__init__(karras() if sigmas is None else sigmas)
         self.corrections, self.snr = corrections, snr
 
-    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+    def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         D = target.denoise(x, sigma)
-        if not below:
+        if not sigma_next:
             return D
-        ratio = below**2 / sigma**2
-        x = D + ratio * (x - D) + below * math.sqrt(1 - ratio) * noise()
+        ratio = sigma_next**2 / sigma**2
+        x = D + ratio * (x - D) + sigma_next * math.sqrt(1 - ratio) * noise()
         for _ in range(self.corrections):
-            g, z = target.score(x, below), noise()
+            g, z = target.score(x, sigma_next), noise()
             eta = 2 * (self.snr * norm(z) / norm(g)) ** 2
             x = x + eta * g + torch.sqrt(2 * eta) * z
         return x

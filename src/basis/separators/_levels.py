@@ -55,8 +55,8 @@ class OwnLevels(Wrapper):
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self.prior.denoise(x, self._own(x, sigma))
 
-    def curvature(self, sigma: float) -> float:
-        return max(s**2 * self.prior.curvature(sigma * s) for s in self.scales.tolist())
+    def lipschitz(self, sigma: float) -> float:
+        return max(s**2 * self.prior.lipschitz(sigma * s) for s in self.scales.tolist())
 
     def _own(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """Return the noise level of each source, (B, K)."""

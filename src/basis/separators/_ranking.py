@@ -37,7 +37,7 @@ def denoising(prior: Product, x: Tensor, sigma: float | None = None, draws: int 
     """Return how well the prior denoises each stack of sources x (N, K, *S), in nats up to a constant, (N,).
 
     ``-Δ Σ_σ Σ_k E_ε ‖D(x_k + σ ε, σ) - x_k‖² / σ²`` over six geometric levels σ from 1 to 0.05 times the width of the
-    prior's support (of 1, where it has none), Δ the step of ln σ.
+    prior's data range (of 1, where it has none), Δ the step of ln σ.
     With an exact denoiser this integral over all ln σ is log p(x) + constant (Kong et al. 2023, "Information-theoretic
     diffusion"): here for differences between images that show at these levels. Of four draws of ε, the same for every
     stack and every source, so that differences are less noisy than scores, and a stack's score does not depend on

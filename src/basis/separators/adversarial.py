@@ -120,7 +120,7 @@ class Adversarial(Learned):
                     with torch.no_grad():
                         x[i] = self.images(z[:1])[0]
                     yield State(x.clone(), sigma=0.0, level=1, levels=1, step=i * each + number, steps=len(m) * each)
-        return separation(problem, problem.mixing.project(x, m, problem.prior.support) if self.project else x)
+        return separation(problem, problem.mixing.project(x, m, problem.prior.data_range) if self.project else x)
 
     def images(self, z: Tensor) -> Tensor:
         """Return the sources G(z), (B, K, *S), of codes z, (B, K, latent)."""

@@ -94,7 +94,7 @@ class BestOf(Separator):
         if self.mean:
             kinds, rows = interchangeable(problem.prior, problem.mixing), torch.arange(count, device=choice.device)
             means = torch.stack([self._mean(own, own[best], kinds) for own, best in zip(samples, choice, strict=True)])
-            on = means if problem.noise else problem.mixing.project(means, problem.mixture, problem.prior.support)
+            on = means if problem.noise else problem.mixing.project(means, problem.mixture, problem.prior.data_range)
             samples[rows, choice] = on
         return Separation(samples, problem.mixture, problem.mixing, choice, scores)
 

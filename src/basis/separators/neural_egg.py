@@ -46,7 +46,7 @@ class NeuralEgg(Learned):
         images: the most images of b, as well as mixtures, that are used; images in mixtures are not among those of b.
         rounds, epochs, batch: renewals of x̂, passes over the data in each, mixtures a step.
         learning_rate: Adam's, which starts anew in each round; it falls linearly to zero over all if supervised.
-        project: whether to bring both sources into the prior's support, where they still mix to m; the published
+        project: whether to bring both sources into the prior's data range, where they still mix to m; the published
             method leaves ``(1 - M) m`` as it is.
         seed: fixes initial weights and pairs.
 
@@ -143,7 +143,7 @@ class NeuralEgg(Learned):
         m = problem.mixture
         b = self._masked(m)
         x = torch.stack([b / self.alphas[0], (m - b) / self.alphas[1]], 1)
-        x = problem.mixing.project(x, m, problem.prior.support) if self.project else x
+        x = problem.mixing.project(x, m, problem.prior.data_range) if self.project else x
         x = x.repeat_interleave(noise.samples, 0)
         yield State(x, sigma=0.0, level=1, levels=1, step=1, steps=1)
         return separation(problem, x)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from basis.core.errors import UsageError, unknown
 from basis.core.mixing import Mixing, weights_of
-from basis.core.noise import Noise, shared
+from basis.core.noise import Noise, correlated
 from basis.core.posterior import POSTERIORS, Posterior
 from basis.core.prior import Prior
 from basis.core.problem import Problem
@@ -20,23 +20,21 @@ from basis.core.sampler import SAMPLERS, Sampler, State
 from basis.core.schedule import karras
 from basis.core.separator import Separator, Stream, separation
 from basis.core.settings import Count, Share, check
-from basis.posteriors.moment_matching import MomentMatching
-from basis.posteriors.projection import Projection
+from basis.posteriors.ddnm import DDNM
+from basis.posteriors.mmps import MMPS
 from basis.separators._levels import OwnLevels, scales, unequal
 
 # What separates best, where it is not the sampler's own default. (Dirac's steep score needs old noise.)
-FAVOURED = {
-    (posterior, "ancestral"): {"eta": math.inf} for posterior in ("projection", "moment_matching", "unknown_weights")
-}
+FAVOURED = {(posterior, "ancestral"): {"eta": math.inf} for posterior in ("ddnm", "mmps", "unknown_weights")}
 GIVEN = ("prior", "mixing", "mixture", "sigmas", "steps")  # arguments of posteriors and samplers that are no settings
 
 
 class Sample(Separator):
     """Draws from any posterior with any sampler: by default denoise, project onto the mixture, re-noise (DDNM).
 
-    The state starts as noise of level σ_max around the centre of the prior's support, moved onto the mixture, and ends
-    projected on it. For each source, `Ancestral` takes ``steps`` evaluations of the prior and `Heun` one less than
-    twice as many; `MomentMatching` adds ``iterations`` backward passes to each, counted as one evaluation each.
+    The state starts as noise of level σ_max around the centre of the prior's data range, moved onto the mixture, and
+    ends projected on it. For each source, `Ancestral` takes ``steps`` evaluations of the prior and `Heun` one less than
+    twice as many; `MMPS` adds ``iterations`` backward passes to each, counted as one evaluation each.
 
     Args:
         posterior: name of a posterior, see `basis list`, or a function (prior, mixing, mixture) that returns one.
@@ -47,15 +45,14 @@ class Sample(Separator):
         repeats: steps at each level, for samplers that take several (annealed_langevin).
         denoise: whether to end with one more denoised estimate, for samplers that leave noise (annealed_langevin).
         project: whether to end on the mixture, g(x) = m; by default where the mixture has no noise.
-        share: part of the noise's variance that all sources have in common, from 0 to 1, see `shared`. The common part
-            is undone where the mixture is met, so that samples settle sooner and are more concentrated: on MNIST, 0.8
-            is worth 2 dB at 50 steps, and 0 draws the more various samples.
+        noise_correlation: correlation of the injected noise between sources, in [0, 1], see `correlated`. Larger values
+            converge in fewer steps but give samples that are too concentrated. Use 0 to draw posterior samples.
         balanced: whether sources of unequal weights have noise of unequal levels, ``σ s_k`` with ``s_k ∝ 1/α_k`` (see
-            `scales`), so that all have the same noise in the mixture. Without, the common noise of ``share`` is not
-            undone there: at weights 0.4 and 0.6 and 20 steps that is worth 10 dB. For posteriors "projection" and
-            "moment_matching"; no change for equal weights, or for mixings that are no weighted sum.
+            `scales`), so that each adds the same noise to the mixture. At weights 0.4 and 0.6 and 20 steps this is
+            worth 10 dB. For posteriors "ddnm" and "mmps". It changes nothing for equal weights, or for mixings that
+            are no weighted sum.
         **settings: settings of the posterior and of the sampler by name, for instance ``iterations=2, eta=1.0``. With
-            "ancestral" and "projection", "moment_matching" or "unknown_weights", eta is inf where it is not given.
+            "ancestral" and "ddnm", "mmps" or "unknown_weights", eta is inf where it is not given.
 
     Raises:
         UsageError: a setting is out of its range, or neither the posterior's nor the sampler's.
@@ -63,14 +60,14 @@ class Sample(Separator):
     Example:
         >>> import torch
         >>> from basis import WeightedSum, load_prior, separate
-        >>> quick = Sample(steps=3, posterior="moment_matching", iterations=1)
+        >>> quick = Sample(steps=3, posterior="mmps", iterations=1)
         >>> separate(torch.ones(1, 28, 28), load_prior("mnist"), WeightedSum([1, 1]), quick).sources.shape
         torch.Size([1, 2, 1, 28, 28])
     """
 
     def __init__(
         self,
-        posterior: str | Callable[[Prior, Mixing, Tensor], Posterior] = "projection",
+        posterior: str | Callable[[Prior, Mixing, Tensor], Posterior] = "ddnm",
         sampler: str | Sampler = "ancestral",
         steps: Count = 100,
         sigma_max: float = 3.0,
@@ -79,7 +76,7 @@ class Sample(Separator):
         repeats: Count = 1,
         denoise: bool = False,
         project: bool | None = None,
-        share: Share = 0.0,
+        noise_correlation: Share = 0.0,
         balanced: bool = False,
         **settings,
     ) -> None:
@@ -90,11 +87,14 @@ class Sample(Separator):
             if name not in (*theirs, *own):
                 known = {*names(Sample, ()), *theirs, *own}
                 raise unknown(f"setting of method 'sample' with {posterior} and {sampler}:", name, known)
-        if balanced and target not in (Projection, MomentMatching):
-            raise UsageError(
-                f"balanced noise goes with posterior projection or moment_matching, got {posterior}", fix="leave it out"
-            )
-        self.posterior, self.denoise, self.share, self.balanced = target, denoise, share, balanced
+        if balanced and target not in (DDNM, MMPS):
+            raise UsageError(f"balanced noise goes with posterior ddnm or mmps, got {posterior}", fix="leave it out")
+        self.posterior, self.denoise, self.noise_correlation, self.balanced = (
+            target,
+            denoise,
+            noise_correlation,
+            balanced,
+        )
         self.settings = {name: value for name, value in settings.items() if name in theirs}
         check(target, self.settings, f"posterior {posterior}")
         self.project = project
@@ -128,7 +128,7 @@ class Sample(Separator):
         return other
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
-        low, high = problem.prior.support or (0.0, 0.0)
+        low, high = problem.prior.data_range or (0.0, 0.0)
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)
         centre = torch.full((len(mixture), *problem.prior.shape), (low + high) / 2).to(mixture)
         x = yield from self.refine(problem, noise, problem.mixing.project(centre, mixture))
@@ -156,7 +156,7 @@ class Sample(Separator):
         target, scale = self._balance(problem, posterior)
 
         def draw() -> Tensor:
-            z = shared(noise.normal(), self.share) if self.share else noise.normal()
+            z = correlated(noise.normal(), self.noise_correlation) if self.noise_correlation else noise.normal()
             return z if scale is None else scale * z
 
         x = x + sampler.sigmas[0] * draw()
@@ -164,7 +164,7 @@ class Sample(Separator):
             yield state
         with torch.no_grad():
             x = target.denoise(state.x, state.sigma) if self.denoise else state.x
-            return problem.mixing.project(x, mixture, problem.prior.support) if self.projects(problem) else x
+            return problem.mixing.project(x, mixture, problem.prior.data_range) if self.projects(problem) else x
 
     def _balance(self, problem: Problem, posterior: Posterior) -> tuple[Prior, Tensor | None]:
         """Return what the sampler draws from, and the scale of each source's noise, (K, 1, …); None where it is 1."""

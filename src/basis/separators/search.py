@@ -51,7 +51,7 @@ class Search(Separator):
         temperature: of the modes' rank weights, see `find_modes`: by default 1 for the rank "likelihood", which is
             exact, and 4 for others, whose errors are some nats. It changes no answer.
         mean: whether to return the mode's mean rather than its best sample.
-        steps, sigma_max, sigma_min, rho, share: of `Sample`, for a candidate.
+        steps, sigma_max, sigma_min, rho, noise_correlation: of `Sample`, for a candidate.
         **settings: other settings of `Sample`.
 
     Raises:
@@ -83,14 +83,14 @@ class Search(Separator):
         sigma_max: float = 1.0,
         sigma_min: float = 0.01,
         rho: float = 2.0,
-        share: Share = 0.9,
+        noise_correlation: Share = 0.9,
         **settings,
     ) -> None:
         if rank is not None and rank not in RANKS:
             raise unknown("rank", str(rank), RANKS)
-        if settings.get("posterior", "projection") == "projection":
+        if settings.get("posterior", "ddnm") == "ddnm":
             settings.setdefault("bounded", True)
-        schedule = {"sigma_min": sigma_min, "rho": rho, "share": share, **settings}
+        schedule = {"sigma_min": sigma_min, "rho": rho, "noise_correlation": noise_correlation, **settings}
         self.fresh = Sample(steps=steps, sigma_max=sigma_max, **schedule)
         self.again = Sample(steps=refine_steps, sigma_max=refine_sigma, **schedule)
         self.counts = [min(batch, candidates - start) for start in range(0, candidates, batch)]
@@ -129,7 +129,7 @@ class Search(Separator):
         searches = [pool.modes([i], temperature) for i in range(len(pool.mixture))]
         x = torch.stack([found.mean[0] for found in searches]) if self.mean else pool.best()
         if self.fresh.projects(problem):
-            x = problem.mixing.project(x, pool.mixture, problem.prior.support)
+            x = problem.mixing.project(x, pool.mixture, problem.prior.data_range)
         scores = torch.stack([scores.max() for scores in pool.scores]).unflatten(0, (-1, n))
         groups = [range(i, i + n) for i in range(0, len(pool.mixture), n)]
         return Separation(
@@ -151,7 +151,7 @@ class Pool:
         self.problem, self.rank, self.same = dataclasses.replace(problem, prior=prior), rank, same
         self.mixture = problem.mixture.repeat_interleave(n, 0)
         self.kinds = interchangeable(problem.prior, problem.mixing)
-        low, high = problem.prior.support or (0.0, 0.0)
+        low, high = problem.prior.data_range or (0.0, 0.0)
         centre = torch.full((len(self.mixture), *problem.prior.shape), (low + high) / 2).to(self.mixture)
         self.centre = problem.mixing.project(centre, self.mixture)
         self.samples = [self.centre[:0] for _ in self.mixture]

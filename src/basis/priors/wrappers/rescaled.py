@@ -31,10 +31,10 @@ class Rescaled(Wrapper):
     def __init__(self, prior: Prior, scale: float, shift: float = 0.0) -> None:
         if not 0 < scale < math.inf:
             raise UsageError(f"scale must be positive, got {scale}", fix="for instance scale=2.0")
-        ends = prior.support
+        ends = prior.data_range
         super().__init__(
             prior,
-            support=ends and ((ends[0] - shift) / scale, (ends[1] - shift) / scale),
+            data_range=ends and ((ends[0] - shift) / scale, (ends[1] - shift) / scale),
             levels=prior.levels and [level / scale for level in prior.levels],
         )
         self.scale, self.shift = scale, shift
@@ -45,5 +45,5 @@ class Rescaled(Wrapper):
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self.scale * self.prior.score(self.scale * x + self.shift, self.scale * sigma)
 
-    def curvature(self, sigma: float) -> float:
-        return self.scale**2 * self.prior.curvature(self.scale * sigma)
+    def lipschitz(self, sigma: float) -> float:
+        return self.scale**2 * self.prior.lipschitz(self.scale * sigma)

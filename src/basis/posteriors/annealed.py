@@ -13,7 +13,7 @@ from basis.core.posterior import Posterior, deviations
 from basis.core.prior import Prior, ScorePrior, per_example
 
 
-class GaussianLikelihood(ScorePrior, Posterior):
+class AnnealedPosterior(ScorePrior, Posterior):
     """Mixture constraint softened to ``m ~ N(g(x), γ² I)`` with γ annealed along with σ (equations 3 to 6).
 
     ``∇ log p_{σ,γ}(x | m) = ∇ log p_σ(x) + γ⁻² Aᵀ (m - A x)``, γ² = (ratio σ)² + σ_y². (The paper prints the second
@@ -31,7 +31,7 @@ class GaussianLikelihood(ScorePrior, Posterior):
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum
         >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
-        >>> posterior = GaussianLikelihood(Product([unit, unit]), WeightedSum([1, 1]), torch.tensor([[2.0]]))
+        >>> posterior = AnnealedPosterior(Product([unit, unit]), WeightedSum([1, 1]), torch.tensor([[2.0]]))
         >>> posterior.score(torch.zeros(1, 2, 1), 1.0)
         tensor([[[2.],
                  [2.]]])
@@ -50,5 +50,5 @@ class GaussianLikelihood(ScorePrior, Posterior):
         gamma2 = (self.ratio * per_example(sigma, x)) ** 2 + per_example(self.noise, x) ** 2
         return self.prior.score(x, sigma) + self.mixing.correction(x, self.mixture) / gamma2
 
-    def curvature(self, sigma: float) -> float:
-        return self.prior.curvature(sigma) + self.gain / ((self.ratio * sigma) ** 2 + self.noise.min().item() ** 2)
+    def lipschitz(self, sigma: float) -> float:
+        return self.prior.lipschitz(sigma) + self.gain / ((self.ratio * sigma) ** 2 + self.noise.min().item() ** 2)

@@ -18,7 +18,7 @@ LEFT = 0.1  # part of σ² that is left to a denoised value at the end of its ra
 ISOTROPIC = 1e-4  # relative difference up to which J Jᵀ counts as a multiple of the identity
 
 
-class Projection(Posterior):
+class DDNM(Posterior):
     """Denoised estimate, moved onto the mixture (Wang et al. 2023, DDNM, equation 13).
 
     With ``x̂ = D(x, σ)`` and ``A Aᵀ = a I`` (a = ‖α‖² for a weighted sum), the denoised posterior is
@@ -30,10 +30,10 @@ class Projection(Posterior):
     noise instead; at σ_y = 0 both are DDNM.)
 
     Bias: the denoised sources have less variance than σ², and a correlated one; the exact update replaces σ² I by
-    ``σ² ∂D/∂x`` (see `MomentMatching`). Here all sources and all pixels share the residual alike, however sure the
+    ``σ² ∂D/∂x`` (see `MMPS`). Here all sources and all pixels share the residual alike, however sure the
     prior is of each. The estimate is the exact one where the prior is flat on the scale of σ.
 
-    ``bounded`` keeps the estimate within the prior's support, exact mixtures by `Mixing.project`: where a mixture of
+    ``bounded`` keeps the estimate within the prior's data range, exact mixtures by `Mixing.project`: where a mixture of
     images in [0, 1] is 0, so is every source. On MNIST it is worth 2 dB.
 
     ``bounded_variance`` replaces σ² in each pixel of each source by ``v = min(σ², (x̂ - a)(b - x̂)) + 0.1 σ²``: no value
@@ -42,10 +42,9 @@ class Projection(Posterior):
     noise level. ``reorder`` lets denoised sources of one prior change places where that explains the mixture better:
     with unequal weights only one order is right, and the chain may have started with another.
 
-    A prior that was trained to see the mixture itself in part of its examples (``Prior.known``), the grey of images in
-    colour, say, is shown it: for exact mixtures of that kind, ``x̂ = D(x + A⁺ (m - A x), σ)`` is E[x₀ | x, m] but for
-    the training's error, since the rest of x is all that has noise. (In windows, see `Windowed`, it is that of each.)
-    Colours are then drawn from what goes with the grey image, not with its noisy version.
+    A conditional prior (`Prior.condition`) takes an exact mixture of its kind, for instance the grey of a colour image,
+    as a clean input: ``x̂ = D(x + A⁺ (m - A x), σ)`` is then E[x₀ | x, m], up to the training's error. (With `Windowed`
+    each window takes its own part.) Colours are then drawn for the clean grey image and not for a noisy version of it.
 
     Saturating mixings take their censored residual. Where ``J Jᵀ`` is no multiple of the identity, exact mixtures are
     met by `Mixing.project`, in several steps.
@@ -54,16 +53,17 @@ class Projection(Posterior):
         prior, mixing, mixture: see `Posterior`.
         noise: standard deviation σ_y >= 0 of the mixture, in its units: a number, or one for each mixture, (B,). 0
             for exact mixtures.
-        bounded: whether to keep to the prior's support, where it has one.
-        bounded_variance: whether the variance of a denoised value is bounded by the prior's support, see above.
+        bounded: whether to keep to the prior's data range, where it has one.
+        bounded_variance: whether the variance of a denoised value is bounded by the prior's data range, see above.
         reorder: whether sources may change places, see above; for samplers that keep nothing of the state but D, such
             as `Ancestral` with eta=inf.
-        known: whether the prior is shown the mixture; by default where it was trained to be, and the mixture is exact.
+        use_condition: whether the prior takes the mixture as a clean input. By default a conditional prior does where
+            the mixture is exact.
 
     Raises:
         UsageError: negative noise; noise with a mixture to be shown, or with a mixing for which ``J Jᵀ`` is no
             multiple of the identity; bounded_variance or reorder with another mixing than a weighted sum;
-            bounded_variance with a prior that has no support.
+            bounded_variance with a prior that has no data range.
 
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum
@@ -81,7 +81,7 @@ class Projection(Posterior):
         mixture: Tensor,
         noise: float | Tensor = 0.0,
         bounded: bool = False,
-        known: bool | None = None,
+        use_condition: bool | None = None,
         bounded_variance: bool = False,
         reorder: bool = False,
     ) -> None:
@@ -92,15 +92,15 @@ class Projection(Posterior):
             raise UsageError(
                 f"projection of noisy mixtures needs a mixing that treats all pixels alike, "
                 f"{type(mixing).__name__} does not",
-                fix="take noise=0, or posterior gaussian_likelihood",
+                fix="take noise=0, or posterior annealed",
             )
-        self.bounds, self.exact = self.support if bounded else None, not self.noise.any()
-        trained = prior.known is not None and isinstance(mixing, MIXINGS.get(prior.known))
-        self.shown = (trained and self.exact) if known is None else known
+        self.bounds, self.exact = self.data_range if bounded else None, not self.noise.any()
+        trained = prior.condition is not None and isinstance(mixing, MIXINGS.get(prior.condition))
+        self.shown = (trained and self.exact) if use_condition is None else use_condition
         if self.shown and not self.exact:
-            raise UsageError("a noisy mixture cannot be shown to the prior", fix="leave out known=true")
-        if bounded_variance and self.support is None:
-            raise UsageError("bounded_variance needs a prior with a support", fix="leave it out")
+            raise UsageError("a noisy mixture cannot be shown to the prior", fix="leave out use_condition=true")
+        if bounded_variance and self.data_range is None:
+            raise UsageError("bounded_variance needs a prior with a data range", fix="leave it out")
         self.bounded_variance, self.reorder = bounded_variance, reorder
         if bounded_variance or reorder:
             self.alphas  # noqa: B018  # raises for other mixings
@@ -124,9 +124,9 @@ class Projection(Posterior):
         return clean if self.bounds is None else clean.clamp(*self.bounds)
 
     def _variance(self, clean: Tensor, s2: Tensor) -> Tensor:
-        if not self.bounded_variance or self.support is None:
+        if not self.bounded_variance or self.data_range is None:
             return s2.expand_as(clean)
-        low, high = self.support
+        low, high = self.data_range
         inside = clean.clamp(low, high)
         return torch.minimum(s2.expand_as(clean), (inside - low) * (high - inside)) + LEFT * s2
 

@@ -11,7 +11,7 @@ from basis.core.posterior import Posterior
 from basis.core.prior import Prior, per_example
 
 
-class Dirac(Posterior):
+class MSDM(Posterior):
     """Last source replaced by what the others leave (Mariani et al. 2024, MSDM, arXiv 2302.02257).
 
     With ``z = (m - Σ_{k<K} α_k x_k) / α_K`` in place of x_K, the other sources have the score
@@ -53,8 +53,8 @@ class Dirac(Posterior):
         others = D[:, :-1] - ratio * (D[:, -1:] - z)
         return torch.cat([others, self._left(others)], 1)
 
-    def curvature(self, sigma: float) -> float:
-        return self.prior.curvature(sigma) * self.steepness
+    def lipschitz(self, sigma: float) -> float:
+        return self.prior.lipschitz(sigma) * self.steepness
 
     def _left(self, others: Tensor) -> Tensor:
         """Return the last source, (B, 1, *S), that K - 1 others leave."""
@@ -68,6 +68,6 @@ def weights(mixing: Mixing, prior: Prior) -> Tensor:
     if alphas is None or not alphas[-1]:
         raise UsageError(
             f"this posterior needs a weighted sum whose last weight is not 0, got {type(mixing).__name__}",
-            fix="take posterior projection, or put another source last",
+            fix="take posterior ddnm, or put another source last",
         )
     return alphas

@@ -14,7 +14,7 @@ from basis.core.settings import Count
 CONVERGED = 1e-12  # squared residual of the linear solve, relative to its start: rounding error in float32
 
 
-class MomentMatching(Posterior):
+class MMPS(Posterior):
     """Likelihood with the denoiser's own covariance (Rozet et al. 2024, MMPS, arXiv 2405.13712).
 
     ``x₀ | x ≈ N(x̂, V)`` with ``x̂ = D(x, σ)`` and ``V = σ² ∂D/∂x`` (the second-order Tweedie formula) makes
@@ -42,7 +42,7 @@ class MomentMatching(Posterior):
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum
         >>> sure, vague = (GaussianMixture([1.0], [[0.0]], [[[variance]]]) for variance in (0.25, 1.0))
-        >>> posterior = MomentMatching(Product([sure, vague]), WeightedSum([1, 1]), torch.tensor([[1.0]]))
+        >>> posterior = MMPS(Product([sure, vague]), WeightedSum([1, 1]), torch.tensor([[1.0]]))
         >>> posterior.denoise(torch.zeros(1, 2, 1), 1.0)  # m = 1 shared as their variances given x, 1/5 and 1/2
         tensor([[[0.2857],
                  [0.7143]]])
@@ -58,7 +58,7 @@ class MomentMatching(Posterior):
         if not torch.allclose(mixing(3 * a - b), 3 * mixing(a) - mixing(b), rtol=1e-3, atol=1e-3):
             raise UsageError(
                 f"moment matching needs a linear mixing, {type(mixing).__name__} is none",
-                fix="take posterior projection or gaussian_likelihood",
+                fix="take posterior ddnm or annealed",
             )
 
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class MomentMatching(Posterior):
             x = x.detach().requires_grad_()
             clean = self.prior.denoise(x, sigma)
         if not clean.requires_grad:
-            raise UsageError("the prior's denoiser gives no derivatives", fix="take posterior projection")
+            raise UsageError("the prior's denoiser gives no derivatives", fix="take posterior ddnm")
         return clean.detach() + self._pull(x, clean, sigma)
 
     @torch.no_grad()
