@@ -18,8 +18,8 @@ from basis.core.separator import SEPARATORS
 from basis.io.checkpoint import PRETRAINED, PRIORS, WEIGHTS, foreign, load_prior, open_weights, pretrained, read_card
 from basis.io.format import FORMATS
 from basis.io.learned import Learned, load_separator
+from basis.io.presets import summaries
 from basis.paper.experiment import EXPERIMENTS
-from basis.presets import SUMMARIES
 
 KINDS = {
     "methods": SEPARATORS,
@@ -37,7 +37,11 @@ KINDS = {
 def list_choices() -> None:
     """List priors, presets, methods, mixings, samplers and data sets, with one line each."""
     cards = {name: read_card(PRETRAINED / name / WEIGHTS).get("summary", "") for name in pretrained()}
-    tables = {"priors": cards, "presets": SUMMARIES, **{kind: registry.describe() for kind, registry in KINDS.items()}}
+    tables = {
+        "priors": cards,
+        "presets": summaries(),
+        **{kind: registry.describe() for kind, registry in KINDS.items()},
+    }
     tables["bundled recipes (basis train recipe:NAME)"] = recipes.describe()
     tables["bundled examples (basis separate example:NAME)"] = examples.describe()
     for kind, entries in tables.items():
