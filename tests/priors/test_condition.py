@@ -95,6 +95,6 @@ def test_when_the_mixture_is_shown(gaussian):
 
 def test_what_wraps_a_prior_passes_it_on(gaussian):
     prior = Informed(*gaussian)
-    assert basis.Product([prior]).known == basis.Rescaled(prior, 2.0).known == "grayscale"
-    assert basis.Windowed(prior, (3, 4)).known == basis.Accelerated(prior, "no").known == "grayscale"
-    assert basis.Product([prior, prior]).known is None
+    assert basis.Product([prior]).condition == basis.Rescaled(prior, 2.0).condition == "grayscale"
+    assert basis.Windowed(prior, (3, 4)).condition == basis.Accelerated(prior, "no").condition == "grayscale"
+    assert basis.Product([prior, prior]).condition is None
