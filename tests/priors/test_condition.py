@@ -19,7 +19,7 @@ class Informed(basis.ScorePrior):
     """A Gaussian of which x holds the exact grey: ``E[x₀ | A x₀ = A x, B x₀ + σ ε = B x]`` for grey A and rest B."""
 
     def __init__(self, mean, covariance, known="grayscale"):
-        super().__init__(SHAPE, known=known)
+        super().__init__(SHAPE, condition=known)
         self.mean, self.covariance = mean, covariance
 
     def score(self, x, sigma):
@@ -71,7 +71,7 @@ def test_the_grey_of_the_state_does_not_matter(gaussian, sigma):
         state = torch.tensor(x + 3 * shift * GREY.sum(0)).reshape(1, 1, *SHAPE)
         shown = basis.DDNM(prior, basis.Grayscale(), grey).denoise(state, sigma)
         np.testing.assert_allclose(shown.flatten(), expected, rtol=1e-6, atol=1e-6)
-        hidden = basis.DDNM(prior, basis.Grayscale(), grey, known=False).denoise(state, sigma)
+        hidden = basis.DDNM(prior, basis.Grayscale(), grey, use_condition=False).denoise(state, sigma)
         assert np.abs(hidden.flatten().numpy() - expected).max() > 0.01
 
 
@@ -87,10 +87,10 @@ def test_when_the_mixture_is_shown(gaussian):
     assert not shown(informed, noise=0.1)
     assert not shown(informed, basis.WeightedSum([1.0]), torch.zeros(1, *SHAPE))
     assert not shown(uninformed)
-    assert shown(uninformed, known=True)
-    assert not shown(informed, known=False)
+    assert shown(uninformed, use_condition=True)
+    assert not shown(informed, use_condition=False)
     with pytest.raises(basis.UsageError, match="a noisy mixture cannot be shown to the prior"):
-        shown(informed, noise=0.1, known=True)
+        shown(informed, noise=0.1, use_condition=True)
 
 
 def test_what_wraps_a_prior_passes_it_on(gaussian):

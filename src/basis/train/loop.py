@@ -212,8 +212,9 @@ def _start(prior: Prior, start: str | Path) -> None:
     """
     weights, own = load_prior(start).state_dict(), prior.state_dict()
     for name in weights.keys() & own.keys():
-        if own[name].dim() == 4 and (more := own[name].shape[1] - weights[name].shape[1]) > 0:
-            weights[name] = functional.pad(weights[name], (0, 0, 0, 0, 0, more))
+        spatial = own[name].dim() - 2  # of a convolution
+        if name.endswith(".weight") and spatial > 0 and (more := own[name].shape[1] - weights[name].shape[1]) > 0:
+            weights[name] = functional.pad(weights[name], (*(0, 0) * spatial, 0, more))
     try:
         prior.load_state_dict({**own, **weights})
     except RuntimeError as error:
