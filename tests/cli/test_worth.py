@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import basis
-from basis.signals.pictures import GAP, LABEL, TILE
+from basis.signals._pictures import GAP, LABEL, TILE
 from cli.shared import IMAGE, MIXTURE, PIXELS, QUICK, close
 
 DIGITS = np.load(basis.example("two-a"))["sources"].sum(0)[0] / 2

@@ -20,7 +20,7 @@ from basis.io.output import needed, replacing
 from basis.metrics.psnr import psnr
 from basis.mixings.weighted_sum import WeightedSum
 from basis.runs.write import fill, versions
-from basis.signals.pictures import grid
+from basis.signals._pictures import grid
 
 
 def demo(

@@ -11,6 +11,7 @@ from torch import Tensor
 from basis.core.errors import UsageError
 from basis.core.metric import DataRange
 from basis.core.separator import Separation
+from basis.core.signal import signal_of
 from basis.evaluate.statistics import share_interval, standard_error
 from basis.metrics.digits_right import DigitsRight
 from basis.metrics.psnr import psnr
@@ -129,7 +130,7 @@ def figures(
         are read right, where they have labels. And a note on what SSIM takes where it is not at hand.
     """
     found, note = {"psnr": psnr(estimate, truth, data_range, kinds)}, ""
-    if defined(truth):
+    if "ssim" in signal_of(truth.shape[2:]).metrics and defined(truth):
         try:
             found["ssim"] = ssim(estimate, truth, data_range, kinds)
         except UsageError as error:  # no torchmetrics: the other figures are worth having without
