@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
-from basis.core.checks import device_of, path_of
+from basis.core.checks import device_of, image_of, path_of
 from basis.core.errors import DataError, UsageError
 from basis.core.noise import Noise
 from basis.core.problem import Problem
@@ -46,6 +46,7 @@ class Learned(nn.Module, Separator):
             (class-agnostic), (0, 1) where they are of two (class split).
 
     Attributes:
+        images_only: whether sources have to be images, (C, H, W).
         values: smallest and largest value that the method can learn from; None for any.
         learned: steps that were taken, an int64 tensor that is saved with the weights; 0 before `fit`.
 
@@ -64,6 +65,7 @@ class Learned(nn.Module, Separator):
     """
 
     asks_prior = False
+    images_only: ClassVar[bool] = False
     values: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     learned: Tensor
 
@@ -74,6 +76,8 @@ class Learned(nn.Module, Separator):
                 f"expected the kinds of the sources, numbered from 0, got {list(kinds)}",
                 fix="for instance [0, 0] for two sources of one kind, [0, 1] for two kinds",
             )
+        if self.images_only:
+            image_of(shape, f"method '{SEPARATORS.name_of(type(self))}'")
         self.shape, self.kinds = tuple(shape), tuple(kinds)
         self.register_buffer("learned", torch.zeros((), dtype=torch.int64))
 
