@@ -26,7 +26,7 @@ from basis.io.output import replacing
 from basis.mixings.weighted_sum import WeightedSum
 
 TASKS = ("agnostic", "split")
-CROWDED = 10  # squared number of sources by the number of images, up to which few draws have an image twice
+CROWDED = 10  # squared number of sources by the number of examples, up to which few draws have one twice
 INFO, KIND = "mixtures.json", "set of mixtures"
 TOLD = ("data", "split", "task", "seed", "labels", "index")
 EACH = ("labels", "index")  # what `Mixtures.info` holds of each mixture
@@ -130,8 +130,8 @@ def pools(data: Dataset, labels: Tensor, task: str) -> list[Tensor]:
 
     Args:
         data: the data set, whose groups of labels count in the task "split".
-        labels: those of its images, (N,).
-        task: "agnostic" (one pool of all images) or "split" (a pool for each group).
+        labels: those of its examples, (N,).
+        task: "agnostic" (one pool of all examples) or "split" (a pool for each group).
 
     Example:
         >>> from basis.core.dataset import open_dataset
@@ -171,7 +171,7 @@ def save_mixtures(mixtures: Mixtures, folder: str | Path) -> None:
 
 
 def request(mixtures: Mixtures) -> dict:
-    """Return what a set of mixtures depends on: how they were drawn, how many they are, and of which images."""
+    """Return what a set of mixtures depends on: how they were drawn, how many they are, and of which examples."""
     drawn = json.dumps([mixtures.info[key] for key in EACH])
     info = {key: value for key, value in mixtures.info.items() if key not in EACH}
     facts = {**info, "n": len(mixtures.mixture), "weights": mixtures.weights}

@@ -44,8 +44,8 @@ VALUE = 20  # bytes that a weight takes in training: itself, its average, its gr
 class Progress:
     """Where a training run stands: after ``step`` of ``steps``.
 
-    ``loss`` is this step's training loss; ``held_out`` the averaged weights' loss on held-out images, where it was just
-    measured (at checkpoints), else None; ``rate`` examples a second since the run or its continuation began.
+    ``loss`` is this step's training loss; ``held_out`` the averaged weights' loss on held-out examples, where it was
+    just measured (at checkpoints), else None; ``rate`` examples a second since the run or its continuation began.
     """
 
     step: int
