@@ -90,7 +90,7 @@ def main() -> None:
             mixing(truth), fast, mixing, chosen, seed=args.seed, samples=SAMPLES, batch_size=4, **settings
         )
         samples = found.samples.clamp(*prior.data_range)
-        facts = coverage(samples, truth, args.seed) | {"psnr": psnr(samples[:, 0], truth).mean().item()}
+        facts = coverage(samples, truth, args.seed) | {"psnr": psnr(samples[:, 0], truth, (0, 1)).mean().item()}
         facts |= {"name": name, "seconds": round(time.monotonic() - start, 1)}
         rows.append(facts)
         (every, error), (doubt, doubt_error) = facts["all"], facts["in doubt"]

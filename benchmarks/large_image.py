@@ -25,7 +25,7 @@ import basis
 from basis.io.presets import resolve
 from basis.priors.wrappers.windowed import Windowed
 from basis.runs.write import versions
-from basis.signals.pictures import grid
+from basis.signals._pictures import grid
 
 
 def photograph(path: Path | None, side: int) -> Tensor:

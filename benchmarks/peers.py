@@ -281,7 +281,10 @@ def measure(name: str, problem: mix.Mixtures, prior: Prior, budget: int, seed: i
     counted, start = Counted(prior), time.monotonic()
     x = separate(name, problem, counted, budget, seed, settings).cpu()
     seconds, truth, m = time.monotonic() - start, problem.sources.cpu(), problem.mixture.cpu()
-    ways = {"clamped": psnr(x, truth), "projected": psnr(MIXING.project(x, m, prior.data_range), truth)}
+    ways = {
+        "clamped": psnr(x, truth, prior.data_range),
+        "projected": psnr(MIXING.project(x, m, prior.data_range), truth, prior.data_range),
+    }
     best = max(ways, key=lambda way: ways[way].mean().item())
     images = len(m) * MIXING.sources
     return {

@@ -222,7 +222,8 @@ def _batches(
             found = dataclasses.replace(found, evaluations=torch.full((len(part.mixture),), spent))
         parts.append(found)
     result = parts[0] if len(parts) == 1 else join(problem, parts)
-    result = dataclasses.replace(result, kinds=tuple(interchangeable(problem.prior, problem.mixing)))
+    kinds, data_range = tuple(interchangeable(problem.prior, problem.mixing)), problem.prior.data_range
+    result = dataclasses.replace(result, kinds=kinds, data_range=data_range)
     if not assess:
         return result
     worth = assessed(problem, result, size, separator.asks_prior)

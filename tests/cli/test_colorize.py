@@ -15,7 +15,7 @@ from basis.io.learned import save_separator
 from basis.priors.edm import EDM
 from basis.runs.read import read_grey
 from basis.separators.adversarial import Adversarial
-from basis.signals.pictures import GAP, LABEL, TILE
+from basis.signals._pictures import GAP, LABEL, TILE
 from basis.train.recipe import read_recipe
 from cli.shared import PIXELS, QUICK, SIZE, close, fails
 
@@ -272,8 +272,8 @@ def test_separate_arrays_by_windows(separate, tmp_path, out):
 
 
 def test_frames_of_large_images_are_small(colorize, tmp_path, out, monkeypatch):
-    monkeypatch.setattr("basis.signals.pictures.LARGEST_FRAME", 10)
-    monkeypatch.setattr("basis.signals.pictures.TILE", 1)  # nothing is enlarged
+    monkeypatch.setattr("basis.signals._pictures.LARGEST_FRAME", 10)
+    monkeypatch.setattr("basis.signals._pictures.TILE", 1)  # nothing is enlarged
     colorize(saved(LARGE, tmp_path / "large.png"))
     with Image.open(out / "large" / "anneal.gif") as animation:
         assert animation.size == (GAP + 2 * (15 + GAP), LABEL + GAP + 10 + GAP)

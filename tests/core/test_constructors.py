@@ -39,11 +39,14 @@ KINDS = {
     Rescaled: {"prior": Flat(data_range=(0.0, 1.0)), "scale": 2.0},
 }
 SHAPES = [[], [0], [-1], [1.5], [True], "abc", None, [2**40], [1, 2**20, 2**20]]
+RANGES = [(1, 0), (0, nan), (0, inf), (0, 0), 0.5, ("a", "b"), (0,)]
 LEVELS = [[], [0.1, 1.0], [1.0, 1.0], [1.0, 0.0], [1.0, -0.1], [nan], [inf, 1.0], ["a"], "ab"]
+GRIDS = [*SHAPES, [8], [1, 0, 8], [1, 8.0, 8], [1, 1, 8, 8]]
 IMAGES = [*SHAPES, [8, 8], [1, 0, 8], [1, 8.0, 8], [1, 1, 8, 8]]
 BAD = {
     EDM: {
-        "shape": IMAGES, "mean": [nan, inf, "a"], "std": [0, -1, nan, inf, True, "a"], "colours": [0, nan],
+        "shape": GRIDS, "data_range": RANGES,
+        "mean": [nan, inf, "a"], "std": [0, -1, nan, inf, True, "a"], "colours": [0, nan],
         "widths": [[], [8], [8, 16, 32], [8, "x"], [8, 0], 8, "many"], "blocks": [[1], [1, 1, 1], [-1, 1]],
         "attention": [[True], [1, 0], "no"], "patch": [0, -1, 1.5, 10**9], "borders": [[0.1, 0.5], ["a"], [nan], [0]],
         "known": [[[1, 2]], [[nan]], [["a"]]], "classes": [-1, 1.5], "reads": [[4]],
@@ -59,11 +62,7 @@ BAD = {
         "means": [[], [0.0, 1.0], [[nan]], [["a"]], None, 1.0],
         "covariances": [[[[nan]]], [[[-1.0]]], [[1.0]], "a"],
     },
-    Flat: {
-        "shape": SHAPES,
-        "levels": LEVELS,
-        "data_range": [(1, 0), (0, nan), (0, inf), (0, 0), 0.5, ("a", "b"), (0,)],
-    },
+    Flat: {"shape": SHAPES, "levels": LEVELS, "data_range": RANGES},
     Rescaled: {"scale": [0, -1, nan, inf, "a"], "shift": [nan, "a"]},
 }  # fmt: skip
 CASES = [(cls, name, value) for cls, names in BAD.items() for name, values in names.items() for value in values]

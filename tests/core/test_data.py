@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import basis
-from basis.core.dataset import DATASETS, SPLITS, Dataset, open_dataset
+from basis.core.dataset import DATASETS, SPLITS, Dataset, Together, open_dataset
 from basis.datasets import _idx
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.lsun import LSUN
@@ -353,3 +353,38 @@ def test_a_damaged_folder_of_mixtures(tmp_path, damage):
     DAMAGE[damage](tmp_path)
     with pytest.raises(basis.DataError, match=r"is not a folder of mixtures .*To fix: write one with `basis make-mix"):
         load_mixtures(tmp_path)
+
+
+class Waves(Dataset):
+    """Ten signals of four values in [-2, 2], stored as they are."""
+
+    groups = ((0,), (1,))
+    data_range = (-2.0, 2.0)
+
+    def load(self, split):
+        x = torch.linspace(-2, 2, 40).reshape(10, 1, 4)
+        return x, torch.arange(10) % 2
+
+
+def test_mixtures_of_signals_in_their_own_units(tmp_path):
+    drawn = draw_mixtures(Waves(), n=5, seed=1)
+    assert drawn.data_range == (-2.0, 2.0)
+    assert torch.equal(drawn.sources, Waves().load("test")[0][torch.tensor(drawn.info["index"])])
+    torch.testing.assert_close(drawn.mixture, drawn.sources.sum(1))
+    save_mixtures(drawn, tmp_path / "waves")
+    again = load_mixtures(tmp_path / "waves")
+    assert again.data_range == (-2.0, 2.0)
+    assert torch.equal(again.sources, drawn.sources)
+
+
+def test_8_bits_stand_for_the_data_range():
+    stored = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    torch.testing.assert_close(Waves().values(stored), torch.tensor([-2.0, -1.2, 2.0]))
+    assert torch.equal(Few().values(stored), stored.float() / 255)
+    assert Few().data_range == (0.0, 1.0)
+    assert "data_range" not in draw_mixtures(Few(), n=1).info  # folders that were written before stay what they are
+
+
+def test_two_data_sets_together_have_one_range():
+    with pytest.raises(basis.UsageError, match="data sets of one data range"):
+        Together(Few(), Waves())

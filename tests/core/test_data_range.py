@@ -1,11 +1,14 @@
 """A metric knows the range of its data, or asks: figures do not depend on the units, and other ranges are refused."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import basis
+from basis.core.metric import UNIT
 from basis.evaluate.evaluation import evaluate
 from basis.metrics.digits_right import DigitsRight
 from basis.metrics.fid import FID
@@ -13,6 +16,7 @@ from basis.metrics.inception_score import InceptionScore
 from basis.metrics.kid import KID
 from basis.metrics.psnr import PSNR
 from basis.metrics.ssim import SSIM, ssim
+from basis.paper.job import Flat
 
 
 def pair(low=0.0, high=1.0, size=16):
@@ -54,32 +58,33 @@ def test_ssim_in_8_bits_is_that_of_scikit_image():
         for es, ts in zip(estimate, target, strict=True)
     ]
     np.testing.assert_allclose(ssim(estimate, target, data_range=255), np.mean(theirs, 1), atol=1e-4)
-    np.testing.assert_allclose(SSIM(255)(estimate, target), ssim(estimate / 255, target / 255), atol=1e-6)
+    np.testing.assert_allclose(SSIM(255)(estimate, target), ssim(estimate / 255, target / 255, UNIT), atol=1e-6)
 
 
 @pytest.mark.parametrize("convert", [lambda x: x.numpy(), lambda x: x.numpy().astype(">f4"), lambda x: x.half()])
 def test_arrays_of_any_real_type(convert):
     estimate, target = pair()
     for metric in (basis.psnr, ssim):
-        np.testing.assert_allclose(metric(convert(estimate), convert(target)), metric(estimate, target), atol=0.5)
+        exact = metric(estimate, target, data_range=1)
+        np.testing.assert_allclose(metric(convert(estimate), convert(target), data_range=1), exact, atol=0.5)
     assert basis.align(convert(estimate), convert(target)).tolist() == [[0, 1]] * 3
 
 
 def test_8_bit_values():
     estimate, target = (x.round().to(torch.uint8) for x in pair(0, 255))
-    expected = basis.psnr(estimate.double() / 255, target.double() / 255)
+    expected = basis.psnr(estimate.double() / 255, target.double() / 255, UNIT)
     np.testing.assert_allclose(basis.psnr(estimate, target, data_range=255), expected)
     np.testing.assert_allclose(basis.psnr(estimate.numpy()[..., ::-1, :], target.numpy()[..., ::-1, :], 255), expected)
     black = torch.zeros(1, 1, 4, dtype=torch.uint8)
-    assert basis.psnr(black, black).item() == 100  # of whole numbers those within the range are taken as they are
+    assert basis.psnr(black, black, UNIT).item() == 100  # of whole numbers those within the range are taken as they are
 
 
 MEASURES = {
-    "psnr": basis.psnr,
-    "align": basis.align,
-    "ssim": ssim,
-    "PSNR": lambda *pair: PSNR()(*pair),
-    "SSIM": lambda *pair: SSIM()(*pair),
+    "psnr": partial(basis.psnr, data_range=UNIT),
+    "align": partial(basis.align, data_range=UNIT),
+    "ssim": partial(ssim, data_range=UNIT),
+    "PSNR": PSNR(UNIT),
+    "SSIM": SSIM(UNIT),
     "digits": lambda *pair: DigitsRight()(*(x.repeat(1, 1, 1, 2, 2)[..., :28, :28] for x in pair)),
 }
 FOREIGN = {"8 bit": (0, 255), "around 0": (-1, 1), "16 bit": (-32768, 32767), "half": (-0.5, 0.5), "shifted": (1, 2)}
@@ -119,26 +124,62 @@ def test_what_is_no_range(data_range):
         basis.psnr(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4), data_range=data_range)
 
 
+@pytest.mark.parametrize("metric", [basis.psnr, ssim])
+def test_there_is_no_range_by_default(metric):
+    """Data in [-1, 1] that happen to be in [0, 1] would score 6 dB less than they should."""
+    estimate, target = pair()
+    with pytest.raises(basis.UsageError, match=r"got None for sources that do not say it.*To fix: give the separation"):
+        metric(estimate, target)
+
+
+def test_the_order_does_not_depend_on_the_unit():
+    for ends in ((0, 1), (-0.5, 0.5), (-32768, 32767), (3, 3.000001)):
+        estimate, target = pair(*ends)
+        assert basis.align(estimate.flip(1), target).tolist() == [[1, 0]] * 3
+        assert basis.align(estimate.flip(1), target, kinds=[0, 1]).tolist() == [[0, 1]] * 3
+
+
+def test_a_separation_knows_its_range_and_its_kinds():
+    """Of a prior over [-0.5, 0.5] with an error of 0.01: 40 dB, and sources of unequal weights keep their order."""
+    estimate, target = pair(-0.5, 0.5)
+
+    class Given(basis.Separator):
+        def stream(self, problem, noise):
+            yield from ()
+            return basis.core.separator.separation(problem, estimate)
+
+    for alphas, flipped in (((1.0, 1.0), 40.0), ((0.5, 1.5), None)):
+        mixing = basis.WeightedSum(alphas)
+        found = basis.separate(mixing(target), Flat(target.shape[2:], (-0.5, 0.5)), mixing, Given(), assess=False)
+        assert found.data_range == (-0.5, 0.5)
+        np.testing.assert_allclose(basis.psnr(found, target), 40.0, atol=1e-4)
+        np.testing.assert_allclose(evaluate(found, target).psnr, 40.0, atol=1e-4)
+        assert ((basis.psnr(found, target.flip(1)) - 40).abs() < 1e-4).all().item() is (flipped is not None)
+        assert basis.align(found, target).tolist() == [[0, 1]] * 3
+
+
 def test_an_estimate_may_be_outside_a_little():
     target = torch.zeros(1, 2, 1, 8, 8)
     target[..., 2:5, 2:5] = 1.0
     noisy = target + 0.2 * torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
-    assert basis.psnr(noisy, target) == basis.psnr(noisy.clamp(0, 1), target)
-    assert basis.psnr(noisy, target, data_range=1.0) < basis.psnr(noisy, target)  # a width says not where to clamp
+    assert basis.psnr(noisy, target, UNIT) == basis.psnr(noisy.clamp(0, 1), target, UNIT)
+    assert basis.psnr(noisy, target, data_range=1.0) < basis.psnr(
+        noisy, target, UNIT
+    )  # a width says not where to clamp
 
 
 def test_only_sources_of_one_kind_change_places():
     target = torch.rand(2, 3, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     turned = target[:, [1, 0, 2]]
     for kinds, right in (((0, 0, 0), True), ((0, 0, 1), True), ((0, 1, 0), False), ((0, 1, 2), False), (None, True)):
-        exact = basis.psnr(turned, target, kinds=kinds)
+        exact = basis.psnr(turned, target, UNIT, kinds=kinds)
         assert (exact == 100).all().item() is right
-        assert (ssim(turned, target, kinds=kinds) > 0.999).all().item() is right
+        assert (ssim(turned, target, UNIT, kinds=kinds) > 0.999).all().item() is right
         order = basis.align(turned, target, kinds=kinds)
         assert order.tolist() == [[1, 0, 2] if right else [0, 1, 2]] * 2 or kinds == (0, 1, 0)
     assert (basis.align(target[:, [2, 0, 1]], target, kinds=(0, 1, 0))[:, 1] == 1).all()
     with pytest.raises(basis.UsageError, match="the kind of each of 3 sources"):
-        basis.psnr(turned, target, kinds=[0, 1])
+        basis.psnr(turned, target, UNIT, kinds=[0, 1])
 
 
 @pytest.mark.parametrize(("alphas", "kinds"), [((1.0, 1.0), (0, 0)), ((0.6, 1.4), (0, 1))])
@@ -155,7 +196,7 @@ def test_unequal_weights_keep_their_order(alphas, kinds):
     mixing = basis.WeightedSum(alphas)
     found = basis.separate(mixing(truth), prior, mixing, Turned())
     assert found.kinds == kinds
-    exact = evaluate(found, truth)
+    exact = evaluate(found, truth, data_range=UNIT)
     assert (exact.psnr == 100).all().item() is (kinds == (0, 0))
     assert torch.equal(exact.candidates[:, 0], exact.psnr)
     joined = basis.separate(mixing(truth), prior, mixing, "average", batch_size=1)

@@ -383,7 +383,10 @@ def test_each_prior_has_its_own_room(mixture):
 
 def test_one_image_that_does_not_fit_is_said_to_be_the_reason(mixture):
     x = torch.zeros(4, 2, 2)
-    with torch.no_grad(), pytest.raises(basis.UsageError, match=r"one image of shape \(2,\) does not fit.*To fix: end"):
+    with (
+        torch.no_grad(),
+        pytest.raises(basis.UsageError, match=r"example of shape \(2,\) does not fit.*To fix: end"),
+    ):
         basis.Product([Narrow(mixture, 0)] * 2).score(x, 0.3)
     with torch.enable_grad(), pytest.raises(torch.OutOfMemoryError):  # a graph is no smaller in parts
         basis.Product([Narrow(mixture, 4)] * 2).score(x.requires_grad_(), 0.3)

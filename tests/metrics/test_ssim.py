@@ -10,6 +10,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import basis
+from basis.core.metric import UNIT
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.mnist import MNIST
 from basis.io.durable import sha256_of
@@ -40,15 +41,15 @@ def test_ssim_is_that_of_scikit_image(shape):
     estimate, target = stacks(shape=shape)
     expected = [[reference(e, t) for e, t in zip(es, ts, strict=True)]
                 for es, ts in zip(estimate.numpy(), target.numpy(), strict=True)]  # fmt: skip
-    np.testing.assert_allclose(SSIM()(estimate, target), np.mean(expected, 1), atol=1e-6)
+    np.testing.assert_allclose(SSIM(UNIT)(estimate, target), np.mean(expected, 1), atol=1e-6)
 
 
 def test_psnr_is_that_of_scikit_image():
     estimate, target = stacks()
-    aligned = basis.reorder(estimate, basis.align(estimate, target)).clamp(0, 1)
+    aligned = basis.reorder(estimate, basis.align(estimate, target, UNIT)).clamp(0, 1)
     expected = [np.mean([peak_signal_noise_ratio(t, e, data_range=1.0) for e, t in zip(es, ts, strict=True)])
                 for es, ts in zip(aligned.numpy(), target.numpy(), strict=True)]  # fmt: skip
-    np.testing.assert_allclose(basis.psnr(estimate, target), expected, atol=1e-6)
+    np.testing.assert_allclose(basis.psnr(estimate, target, UNIT), expected, atol=1e-6)
 
 
 def test_ssim_takes_the_best_assignment_of_all():
@@ -56,13 +57,13 @@ def test_ssim_takes_the_best_assignment_of_all():
     best = [max(np.mean([reference(es[i], ts[k]) for k, i in enumerate(order)])
                 for order in itertools.permutations(range(3)))
             for es, ts in zip(estimate.numpy(), target.numpy(), strict=True)]  # fmt: skip
-    np.testing.assert_allclose(ssim(estimate, target), best, atol=1e-6)
-    assert (ssim(estimate, target) > SSIM()(estimate, target)).any()
+    np.testing.assert_allclose(ssim(estimate, target, UNIT), best, atol=1e-6)
+    assert (ssim(estimate, target, UNIT) > SSIM(UNIT)(estimate, target)).any()
 
 
 def test_small_images_have_no_ssim():
     with pytest.raises(basis.UsageError, match=r"at least 11×11 pixels, got \(1, 2, 1, 8, 8\)"):
-        ssim(torch.zeros(1, 2, 1, 8, 8), torch.zeros(1, 2, 1, 8, 8))
+        ssim(torch.zeros(1, 2, 1, 8, 8), torch.zeros(1, 2, 1, 8, 8), UNIT)
 
 
 # The bundled classifiers

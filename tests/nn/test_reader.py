@@ -83,5 +83,5 @@ def test_what_it_says_counts_once_it_is_heeded(tmp_path):
 
 @pytest.mark.parametrize("change", [{"known": []}, {"patch": 1}, {"reads": [4]}])
 def test_it_has_to_fit(change):
-    with pytest.raises(basis.UsageError, match=r"wants known, patch = 2 and a number for each of 2 widths"):
+    with pytest.raises(basis.UsageError, match=r"wants images, known, patch = 2 and one for each of 2 widths"):
         EDM(**{**SIZE, "reads": READS, **change})

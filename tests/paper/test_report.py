@@ -29,7 +29,7 @@ def test_a_whole_run(tiny, tmp_path, separated):
     assert [cell["row"] for cell in cells] == ["Average", "Sides", "Lost", "Dear"]
     average, sides, lost, dear = cells
     drawn = AVERAGE.draw(setup.data("digits"), 2, range(5))
-    expected = basis.psnr(drawn.mixture[:, None].repeat(1, 2, 1, 1, 1) / 2, drawn.sources)
+    expected = basis.psnr(drawn.mixture[:, None].repeat(1, 2, 1, 1, 1) / 2, drawn.sources, (0, 1))
     assert average["measured"] == pytest.approx(expected.mean().item(), rel=1e-6)
     assert average["error"] == pytest.approx(expected.std().item() / 5**0.5, rel=1e-6)
     np.testing.assert_allclose(average["values"], expected, rtol=1e-6)

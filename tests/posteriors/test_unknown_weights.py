@@ -45,7 +45,7 @@ def test_weights_that_nobody_told(images):
     settings = {"steps": 60, "samples": 8}
     fitted = basis.separate(mixture, images, guess, "best_of", inner=UNKNOWN, samples=8)
     alphas = fit_weights(fitted.sources, mixture)
-    order = basis.align(fitted.sources, truth)
+    order = basis.align(fitted, truth)
     found = alphas.gather(1, order)
     assert (found - true).abs().max() < 0.1
     told = basis.separate(mixture, images, guess, "sample", **settings)

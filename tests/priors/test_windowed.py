@@ -8,6 +8,7 @@ import torch
 
 import basis
 from basis.core.prior import ScorePrior, per_example
+from basis.priors.edm import EDM
 from basis.priors.wrappers.windowed import Windowed, hann, starts
 
 COLOUR = torch.tensor([[0.05, 0.03, 0.01], [0.03, 0.04, 0.02], [0.01, 0.02, 0.06]])  # of a pixel's channels
@@ -225,7 +226,7 @@ def test_refused(size, settings):
 
 
 def test_another_size_is_refused():
-    with pytest.raises(basis.UsageError, match=r"expected images of shape \(3, 9, 9\), got \(3, 8, 8\)"):
+    with pytest.raises(basis.UsageError, match=r"expected examples of shape \(3, 9, 9\), got \(3, 8, 8\)"):
         Windowed(coloured(4, 4), (9, 9)).score(torch.zeros(1, 3, 8, 8), 0.5)
 
 
@@ -237,3 +238,35 @@ def test_support_and_levels_are_the_windows(levels):
 
     prior = Windowed(Plain((3, 4, 4), (0.0, 1.0), levels), (6, 8))
     assert (prior.shape, prior.data_range, prior.levels) == ((3, 6, 8), (0.0, 1.0), levels and tuple(levels))
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.9])
+def test_signals_of_one_dimension(overlap):
+    """Independent values are exact; a process with memory is averaged where two windows meet."""
+
+    class Values(ScorePrior):
+        def score(self, x, sigma):
+            return -(x - 0.5) / (0.04 + per_example(sigma, x) ** 2)
+
+    long, x = Windowed(Values((2, 8)), (21,), overlap), normal(3, 2, 21)
+    assert long.shape == (2, 21)
+    torch.testing.assert_close(long.denoise(x, 0.3), Values((2, 21)).denoise(x, 0.3))
+
+
+def test_two_windows_of_a_signal():
+    process = EDM((1, 8), 0.0, 0.5, widths=[8], blocks=[1], attention=[True], data_range=None)
+    for name, parameter in process.named_parameters():
+        if name.endswith("gain"):
+            parameter.data.fill_(0.5)
+    process.requires_grad_(False)
+    x, h = normal(2, 1, 12), hann(8)
+    left, right, found = (process.denoise(x[..., :8], 0.4), process.denoise(x[..., 4:], 0.4),
+                          Windowed(process, (12,)).denoise(x, 0.4))  # fmt: skip
+    torch.testing.assert_close(found[..., :4], left[..., :4])
+    torch.testing.assert_close(found[..., 8:], right[..., 4:])
+    meet = (h[4:] * left[..., 4:] + h[:4] * right[..., :4]) / (h[4:] + h[:4])
+    torch.testing.assert_close(found[..., 4:8], meet)
+    assert not torch.allclose(left[..., 4:], right[..., :4], atol=1e-3)
+    for size in ((7,), (8, 8), ()):
+        with pytest.raises(basis.UsageError, match="at least as large as a window"):
+            Windowed(process, size)

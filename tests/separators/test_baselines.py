@@ -70,7 +70,7 @@ def fitted(name, data, **settings):
 
 def psnr(mixtures, method, mixing=SUM):
     found = basis.separate(mixtures.mixture, PRIOR, mixing, method)
-    return basis.psnr(found.sources, mixtures.sources).mean().item()
+    return basis.psnr(found, mixtures.sources).mean().item()
 
 
 @pytest.fixture(scope="module", params=TINY)
@@ -227,7 +227,7 @@ def test_neural_egg_masks_and_projects(data):
     method.project = True
     projected = basis.separate(m, PRIOR, SUM, method)
     assert projected.residual.max() < 1e-9
-    assert basis.psnr(projected.sources, mixtures.sources).mean() > basis.psnr(found.sources, mixtures.sources).mean()
+    assert basis.psnr(projected, mixtures.sources).mean() > basis.psnr(found, mixtures.sources).mean()
 
 
 # GAN priors
@@ -249,7 +249,7 @@ def test_adversarial_finds_what_its_generator_made():
         spread = m.flatten(1).var(1)
         assert (found.residual < 0.05 * spread).all(), (found.residual, spread)
         truth = method.images(z)
-        gain = basis.psnr(found.sources, truth) - basis.psnr(average.sources, truth)
+        gain = basis.psnr(found, truth) - basis.psnr(average, truth)
         assert gain.mean() > 3
 
 
@@ -384,10 +384,10 @@ BAD_FITS = {
         basis.UsageError,
         "'components' of method .* takes a whole",
     ),
-    "images": ("nmf", {}, [torch.rand(3, 1, 4, 4)], basis.DataError, r"expected training images \(N, 1, 8, 8\)"),
-    "no images": ("nmf", {}, [torch.rand(0, *SHAPE)], basis.DataError, "expected training images"),
+    "images": ("nmf", {}, [torch.rand(3, 1, 4, 4)], basis.DataError, r"expected training examples \(N, 1, 8, 8\)"),
+    "no images": ("nmf", {}, [torch.rand(0, *SHAPE)], basis.DataError, "expected training examples"),
     "8 bits as floats": ("nmf", {}, [torch.full((3, *SHAPE), 255.0)], basis.DataError, r"outside \[0, 1\]"),
-    "kinds of images": ("nmf", {}, [torch.rand(3, *SHAPE)] * 2, basis.UsageError, "images of 1 kinds, got 2"),
+    "kinds of images": ("nmf", {}, [torch.rand(3, *SHAPE)] * 2, basis.UsageError, "examples of 1 kinds, got 2"),
 }
 
 

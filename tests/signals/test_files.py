@@ -8,7 +8,7 @@ from PIL import Image
 import basis
 from basis.runs.read import find, read_mixture
 from basis.runs.write import fill
-from basis.signals.pictures import ERROR_SCALE, GAP, LABEL, TILE, animation, frame, grid, panel, tile
+from basis.signals._pictures import ERROR_SCALE, GAP, LABEL, TILE, animation, frame, grid, panel, tile
 
 SHAPE = (1, 4, 6)
 PIXELS = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10

@@ -7,8 +7,8 @@ from PIL import ImageChops
 
 import basis
 from basis.core.sampler import State
-from basis.signals.film import KEPT, SHOWN, Film
-from basis.signals.pictures import LARGEST_FRAME, frame
+from basis.signals._film import KEPT, SHOWN, Film
+from basis.signals._pictures import LARGEST_FRAME, frame
 
 MIXING = basis.WeightedSum([1.0, 3.0])
 

@@ -18,6 +18,7 @@ from basis.io.mark import MARK
 pytest.importorskip("accelerate", reason="training needs the extra 'train'")
 
 from basis.train import loop
+from basis.train.batches import Batches
 from basis.train.folder import CHECKPOINT
 from basis.train.recipe import read_recipe
 from train.shared import RECIPES, close, one_line, weights
@@ -56,7 +57,7 @@ def test_basis_train(train, recipe, tmp_path, monkeypatch):
     assert (card["steps"], card["images"], card["recipe"]["arguments"]) == (12, 12 * 32, plan.arguments)
     assert f"held-out loss {card['held_out_loss']:.4f}" in printed
     prior = basis.load_prior(folder)
-    measured = loop.HeldOut(Digits().images("validation")[0], plan, prior, torch.device("cpu"))()
+    measured = loop.HeldOut(Digits(), plan, prior, torch.device("cpu"))()
     assert measured == pytest.approx(card["held_out_loss"], abs=1e-5)
     check_log(folder / "log", measured)
     code, printed, _ = train(recipe())
@@ -170,7 +171,7 @@ def test_a_prior_that_sees_more_starts_as_the_one_that_it_starts_from(train, rec
     assert entrance.dtype == torch.bfloat16
     assert entrance[:, -4:].abs().max() > 1e-3
     second = basis.load_prior(tmp_path / "second")
-    assert (second.known, first.known) == ("grayscale", None)
+    assert (second.condition, first.condition) == ("grayscale", None)
     assert {p.dtype for p in second.parameters()} == {torch.float32}
 
 
@@ -207,8 +208,7 @@ def test_ncsn_trains_on_its_levels(recipe, data, tmp_path):
     np.testing.assert_allclose([p.loss for p in before + after], [p.loss for p in unbroken], rtol=1e-5)
     assert {p.learning_rate for p in unbroken} == {0.001}
     prior = basis.load_prior(tmp_path / "run")
-    images = data.images("train")[0]
-    x, sigma, _ = loop._batch(images, None, plan, prior, 0, 0, 1)
+    x, sigma, _ = Batches(data, plan).draw(prior, 0)
     assert all(min(abs(s / level - 1) for level in prior.levels) < 1e-6 for s in sigma.tolist())
     assert (x >= 0).all()
     assert (x < 1).all()
@@ -219,7 +219,7 @@ def test_a_new_network_has_held_out_loss_one(data):
     """c_skip and c_out make the target's variance 1, and a new network says 0 (Karras et al. 2022, appendix B.6)."""
     plan = read_recipe(RECIPES / "digits.toml")
     prior = loop._prior(plan, (1, 8, 8))
-    measured = loop.HeldOut(data.images("validation")[0], plan, prior, torch.device("cpu"))()
+    measured = loop.HeldOut(data, plan, prior, torch.device("cpu"))()
     assert measured == pytest.approx(1.0, abs=0.05)
 
 
@@ -244,7 +244,7 @@ def test_the_digits_recipe_trains_a_prior_that_separates(train, data, tmp_path):
     drawn = draw_mixtures(data, "validation", n=50)
     prior, mixing = basis.load_prior(tmp_path / "digits"), basis.WeightedSum([1.0, 1.0])
     figures = {
-        method: basis.psnr(basis.separate(drawn.mixture, prior, mixing, method).sources, drawn.sources).mean().item()
+        method: basis.psnr(basis.separate(drawn.mixture, prior, mixing, method), drawn.sources).mean().item()
         for method in ("average", "basis")
     }
     print(printed, figures)

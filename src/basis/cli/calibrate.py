@@ -72,7 +72,7 @@ def _write(
     loaded = load_prior(prior, device)
     if loaded.calibration is not None and not overwrite:
         raise UsageError(f"'{prior}' is calibrated already", fix="pass --overwrite to measure it anew")
-    examples = None if data is None else data.images("validation")[0][:MOST].float() / 255
+    examples = None if data is None else data.values(data.images("validation")[0][:MOST])
     facts = {
         "data": "the prior's own samples" if data is None else f"{data.spec}, validation split",
         "examples": n if examples is None else len(examples),

@@ -17,8 +17,8 @@ from basis.io.output import check_free
 from basis.mixings.grayscale import Grayscale
 from basis.runs.read import read_grey
 from basis.runs.write import file_names, plain, versions
+from basis.signals._pictures import COLORIZED
 from basis.signals.image import BACKGROUND
-from basis.signals.pictures import COLORIZED
 
 USUAL = "fast"  # a sample, since a mean of several is pale; nearer to true colours than "paper", see docs/results.md
 LUMA = {  # weights of red, green and blue in grey

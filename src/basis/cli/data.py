@@ -125,7 +125,7 @@ def evaluate(
         )
         for _ in cli.watch(run, title, batches=-(-len(problem.mixture) // batch_size)):
             pass
-        evaluation = measure(run.result, problem.sources, digit_labels(problem.info))
+        evaluation = measure(run.result, problem.sources, digit_labels(problem.info), problem.data_range)
         where = f"{data}, {problem.info['split']} split, task {problem.info['task']}, {mixing.sources} sources"
         typer.echo(f"{title} with prior {prior} on {where}, seed {seed}\n{evaluation.table()}")
         _tell(evaluation.note, run.result.evaluations)

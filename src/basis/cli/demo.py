@@ -20,7 +20,7 @@ from basis.io.output import needed, replacing
 from basis.metrics.psnr import psnr
 from basis.mixings.weighted_sum import WeightedSum
 from basis.runs.write import fill, versions
-from basis.signals.pictures import grid
+from basis.signals._pictures import grid
 
 
 def demo(
@@ -51,8 +51,8 @@ def _separate(folder: Path, out: Path, prior: str, seed: int) -> None:
         run = stream(mixing(truth), cli.priors(prior, count, "cpu"), mixing, "quality", seed=seed, assess=False)
         frames = animate(run, mixing(truth), mixing, f"{len(chosen)} mixtures of {count}")
         result = run.result
-        figures = psnr(result.sources, truth)
-        ordered = reorder(result.sources, align(result.sources, truth))
+        figures = psnr(result, truth)
+        ordered = reorder(result.sources, align(result, truth))
         for i, name in enumerate(chosen):
             facts = {"example": name, "seed": seed, "psnr": figures[i].item(), "prior": prior, "versions": versions()}
             fill(folder / name, result.mixture[i], result.samples[i], 0, mixing, frames[i], facts)

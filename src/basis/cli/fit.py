@@ -65,7 +65,8 @@ def fit(
         kinds = [k % len(pools) for k in range(mixing.sources)]
         arguments = {"shape": list(images.shape[1:]), "kinds": kinds, **own}
         separator: Learned = choose(method, arguments)  # type: ignore[assignment]
-        progress = _follow(method, separator.to(device), [images[pool] for pool in pools[: len(set(kinds))]], folder)
+        examples = [loaded.values(images[pool]) for pool in pools[: len(set(kinds))]]
+        progress = _follow(method, separator.to(device), examples, folder)
         card = {
             "data": data,
             "split": SPLIT,

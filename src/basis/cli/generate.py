@@ -14,7 +14,8 @@ from basis.cli import options as cli
 from basis.core.errors import UsageError
 from basis.io.claim import claim
 from basis.runs.write import needed_file, write_picture
-from basis.signals.pictures import grid
+from basis.signals._pictures import grid
+from basis.signals._view import pictures, unit
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 
@@ -45,11 +46,7 @@ def generate(
 def _draw(prior: str, n: int, seed: int, device: str, precision: str, compile: bool) -> Image.Image:
     """Return samples of a prior in one picture."""
     (loaded,) = cli.priors(prior, 1, device, precision, compile)
-    if len(loaded.shape) != 3 or loaded.shape[0] not in (1, 3):
-        raise UsageError(
-            f"'{prior}' is over {loaded.shape}, not over images in grey or colour",
-            fix="choose a prior of images with 1 or 3 channels",
-        )
-    images = list(draw(loaded, n, seed))
+    found = draw(loaded, n, seed)
+    images = list(pictures(unit(found, loaded.data_range or (found.min().item(), found.max().item() + 1e-6))))
     columns = math.ceil(math.sqrt(2 * n))
     return grid([images[start : start + columns] for start in range(0, n, columns)], [])

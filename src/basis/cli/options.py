@@ -110,7 +110,7 @@ def priors(names: str, sources: int, device: str, precision: str = "no", compile
 
 
 def windowed(priors: list[Prior], mixture: Tensor, path: Path) -> tuple[list[Prior], dict[str, int]]:
-    """Return the priors for a mixture (B, C, H, W) of a file, by windows where it is larger than they are.
+    """Return the priors for a mixture (B, *S) of a file, by windows where it is larger than they are.
 
     Also returns what `result.json` says of it: how many windows there are, if any. Says so on standard error.
     """
@@ -119,7 +119,8 @@ def windowed(priors: list[Prior], mixture: Tensor, path: Path) -> tuple[list[Pri
         return priors, {}
     wrapped = {id(prior): Windowed(prior, size) for prior in priors}
     count = len(wrapped[id(priors[0])].corners)
-    complain(f"{path}: {size[1]}×{size[0]} pixels by {count} windows of {window[1]}×{window[0]}")
+    whole, part = ("×".join(map(str, sides[::-1])) for sides in (size, window))
+    complain(f"{path}: {whole} {'pixels' if len(size) == 2 else 'values'} by {count} windows of {part}")
     return [wrapped[id(prior)] for prior in priors], {"windows": count}
 
 

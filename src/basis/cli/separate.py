@@ -23,9 +23,9 @@ from basis.io.durable import sha256_of
 from basis.io.output import check_free, needed, replacing
 from basis.runs.read import IMAGES, find, read_mixture
 from basis.runs.write import file_names, fill, plain, versions
-from basis.signals.film import Film
+from basis.signals._film import Film
+from basis.signals._pictures import SEPARATED, Words, white
 from basis.signals.image import BACKGROUND
-from basis.signals.pictures import SEPARATED, Words, white
 
 KIND = "separation"
 
@@ -105,7 +105,7 @@ def separate(
         if invert:
             whole = mean or path.suffix.lower() not in IMAGES
             mixture = (white(mixing, torch.zeros(mixing.sources, *priors[0].shape)) if whole else 1.0) - mixture
-        check_free(folder, file_names(len(mixture), mixing.sources, samples))
+        check_free(folder, file_names(len(mixture), mixing.sources, samples, shape=shape))
         fitted, count = cli.windowed(priors, mixture, path)
         if count and mixing.sources > 1:
             cli.complain(f"warning: {path}: {WINDOWS_DISAGREE}")
@@ -113,7 +113,7 @@ def separate(
         sigma = noise * mixing.sources if mean else noise  # the mixture is as many times the image
         run = stream(mixture, fitted, mixing, separator, noise=sigma, seed=seed, samples=samples, **rest)
         with worth.quiet():
-            frames = animate(run, mixture, mixing, path.name)
+            frames = animate(run, mixture, mixing, path.name, data_range=priors[0].data_range)
         if found := run.result.assessment:
             worth.complain_of(path, found.doubtful, len(mixture), worth.SEPARATE)
         timing = {"input": str(path), "image_is_mean": mean, "seconds": round(time.monotonic() - start, 2)}
@@ -171,9 +171,16 @@ def names(paths: list[Path]) -> list[str]:
     return [name if full.count(name) == 1 else f"{name}-{full[:i].count(name) + 1}" for i, name in enumerate(full)]
 
 
-def animate(run: Run, mixture: Tensor, mixing: Mixing, title: str, words: Words = SEPARATED) -> list[list[Image.Image]]:
+def animate(
+    run: Run,
+    mixture: Tensor,
+    mixing: Mixing,
+    title: str,
+    words: Words = SEPARATED,
+    data_range: tuple[float, float] | None = (0.0, 1.0),
+) -> list[list[Image.Image]]:
     """Run to the end behind a progress bar; return the frames of each mixture's first sample."""
-    film = Film(len(mixture))
+    film = Film(len(mixture), data_range or (mixture.min().item(), mixture.max().item() + 1e-6))
     for state in cli.watch(run, title):
         film.add(state)
     return film.frames(mixture, mixing, words)
@@ -200,4 +207,6 @@ def write(
                 own["evaluations"] = int(result.evaluations[i])
             spread, notes = worth.shown(result, i)
             samples, choice = result.samples[i], int(result.choice[i])
-            fill(target, mixture, samples, choice, result.mixing, frames[i], own, words, spread, notes)
+            fill(
+                target, mixture, samples, choice, result.mixing, frames[i], own, words, spread, notes, result.data_range
+            )

@@ -111,6 +111,22 @@ def image_of(shape: Sequence[int], of: str) -> tuple[int, int, int]:
     return sides[0], sides[1], sides[2]
 
 
+def grid_of(shape: Sequence[int], of: str) -> tuple[int, ...]:
+    """Return the shape (C, L) or (C, H, W) of a signal; raises `UsageError`, naming the kind of prior, for any other.
+
+    Example:
+        >>> grid_of([1, 64], "EDM")
+        (1, 64)
+    """
+    sides = shape_of(shape)
+    if len(sides) not in (2, 3):
+        raise UsageError(
+            f"{of} takes signals (C, L) or images (C, H, W), got shape {shown(sides)}",
+            fix="for instance (1, 64) or (1, 28, 28)",
+        )
+    return sides
+
+
 def unwrapped(network: object) -> object:
     """Return the network inside of what `torch.compile`, DataParallel and DistributedDataParallel make of it."""
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)

@@ -63,7 +63,7 @@ def find_modes(
         samples: n stacks of sources, (n, K, *S).
         scores: log-density of each up to a constant, (n,), in nats.
         kinds: K numbers; sources of the same number may change places, see `interchangeable`. By default none may.
-        same: root mean square difference over all sources and pixels, in units of the data.
+        same: root mean square difference over all sources and values, in units of the data.
         temperature: 1 for exact scores; more, where they are estimates with errors of some nats, evens the weights out.
 
     Returns:

@@ -56,7 +56,7 @@ class Prior(Typed, nn.Module, ABC):
     def __init__(
         self,
         shape: Sequence[int],
-        data_range: tuple[float, float] | None = None,
+        data_range: Sequence[float] | None = None,
         levels: Sequence[float] | None = None,
         condition: str | None = None,
     ) -> None:
@@ -191,8 +191,8 @@ class Product(Prior):
     """K independent sources: ``p(x) = Π_i p_i(x_i)`` (equation 13), over stacks x of shape (B, K, *S).
 
     The same prior object given several times is evaluated in one call on all of its sources. Where such a call, made
-    without gradients, runs out of a device's memory, its images are asked for in parts, halved until they fit, with the
-    same result; the number that fitted is kept for later calls.
+    without gradients, runs out of a device's memory, its examples are asked for in parts, halved until they fit, with
+    the same result; the number that fitted is kept for later calls.
 
     Args:
         priors: K priors of one shape and data range, those with discrete noise levels all with the same.
@@ -214,7 +214,7 @@ class Product(Prior):
             raise UsageError(
                 "the sources need priors of one shape and data range, got "
                 f"{sorted(kinds, key=str) or 'no prior at all'}",
-                fix="choose priors of the same image size and channels, one a source",
+                fix="choose priors of one shape, one a source",
             )
         levels = {prior.levels for prior in priors if prior.levels}
         if len(levels) > 1:
@@ -228,7 +228,7 @@ class Product(Prior):
         self.distinct = list(dict.fromkeys(priors))
         self.order = [self.distinct.index(prior) for prior in priors]
         self.members = nn.ModuleList(self.distinct)  # so that `.to(device)` reaches them
-        self.room: dict[Prior, int] = {}  # images in one call of a prior, where memory has no room for all
+        self.room: dict[Prior, int] = {}  # examples in one call of a prior, where memory has no room for all
 
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         return self._each("denoise", x, sigma)
@@ -274,7 +274,7 @@ class Product(Prior):
                 count = len(x[part])
                 if count == 1:
                     raise UsageError(
-                        f"one image of shape {prior.shape} does not fit into the memory of {x.device}", fix=SMALLER
+                        f"one example of shape {prior.shape} does not fit into the memory of {x.device}", fix=SMALLER
                     ) from error
                 self.room[prior] = math.ceil(count / 2)
             free_cache(x.device)  # only now: the error held what the call had allocated

@@ -42,6 +42,7 @@ class Separation:
             int64, counted at the prior (`basis.priors.wrappers.counted`): a score, a denoised estimate or a
             density is one, a backward pass through it one more. A mixture's own where the method tells them apart
             (search), else the mean of those that were separated together. What `assessment` took comes on top.
+        data_range: smallest and largest value of the sources, the prior's; None where it has no limits.
         assessment: what speaks for the result and against it, without the truth; None where it was not asked for.
 
     Example:
@@ -61,6 +62,7 @@ class Separation:
     evaluations: Tensor | None = None
     assessment: Assessment | None = None
     kinds: tuple[int, ...] | None = None
+    data_range: tuple[float, float] | None = None
 
     @property
     def sources(self) -> Tensor:

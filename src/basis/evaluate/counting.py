@@ -102,10 +102,11 @@ def count_sources(
 
     ``log p(m | K) ≈ log K! + Σ_k [log p_{s/√K}(x̂_k) + ½ D log(2π s²/K)] - ½ D log(2π s²) - ‖m - Σ_k x̂_k‖² / 2s²``:
 
-    K! orders (of sources that differ), for each source the probability of images that the noise does not tell from it,
-    and the density of the noise. It is exact where s is small beside the distances of the images that the prior knows,
-    these do not vary on the scale of s, and x̂ is the only answer. Of sources that do vary, with covariance C around
-    x̂_k, the images that mix to m are more than the noise's own, and larger K are favoured too little, by about
+    K! orders (of sources that differ), for each source the probability of examples that the noise does not tell from
+    it, and the density of the noise. It is exact where s is small beside the distances of the examples that the prior
+    knows, these do not vary on the scale of s, and x̂ is the only answer. Of sources that do vary, with covariance C
+    around x̂_k, the examples that mix to m are more than the noise's own, and larger K are favoured too little, by
+    about
 
     ``(K - 1) / 2K Σ_k log det(I + K C / s²) = -(K - 1) / 2K Σ_k log det(I - ∂D/∂x)``, D the denoiser at s / √K,
 
@@ -114,7 +115,7 @@ def count_sources(
     Of a mean of K sources, m is K times what is given, s as well, and the density that of the mean, K^D times as large.
 
     Args:
-        mixture: the plain sum of the sources, or their mean, (C, H, W) or (B, C, H, W).
+        mixture: the plain sum of the sources, or their mean, (*S) or (B, *S).
         prior: of every source. Where it has no density, log p is that of its probability flow, see `flow_log_prob`.
         most: largest number K that is tried, at least 1.
         method: how to separate; name of a preset or a separator, or a separator.

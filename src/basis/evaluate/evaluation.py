@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
+from basis.core.metric import DataRange
 from basis.core.separator import Separation
+from basis.core.signal import signal_of
 from basis.evaluate.statistics import share_interval, standard_error
 from basis.metrics.digits_right import DigitsRight
 from basis.metrics.psnr import psnr
 from basis.metrics.ssim import defined, ssim
 
-QUANTISATION = (1 / 255) ** 2  # of 8-bit images, squared
 DIGITS, DIGIT = ("mnist",), (1, 28, 28)  # data sets whose sources the bundled classifier reads, and their shape
 Labels = Sequence[Sequence[int]]
 
@@ -26,7 +27,7 @@ class Evaluation:
 
     Attributes:
         psnr: PSNR of each mixture in dB, best assignment, (n,).
-        residual: ‖m - g(x)‖² per pixel of each mixture, (n,).
+        residual: ‖m - g(x)‖² per value of each mixture, (n,), in squared units of the data.
         candidates: PSNR of each sample that the choice was made from, (n, samples).
         ssim: SSIM of each mixture, best assignment, (n,); None where it is not defined or torchmetrics is lacking.
         right: whether the digits of each mixture are read right, 1 or 0, (n,); None where there are none to read.
@@ -48,8 +49,8 @@ class Evaluation:
         row = f"{len(self.psnr):>6}" + "".join(
             f"{'–':>9}" if number is None else f"{number:9.2f}" for number in numbers
         )
-        error = f"{self.residual.mean():.1e} (at most {self.residual.max():.1e}; (1/255)² is {QUANTISATION:.1e})"
-        return f"{head}   residual per pixel\n{row}   {error}{self._likeness()}{self._of_samples()}"
+        error = f"{self.residual.mean():.1e} (at most {self.residual.max():.1e})"
+        return f"{head}   residual per value\n{row}   {error}{self._likeness()}{self._of_samples()}"
 
     def facts(self) -> dict:
         """Return the figures as JSON values; those that were not measured are left out.
@@ -88,8 +89,10 @@ class Evaluation:
         return f"\nof {n} samples: the first {first:.2f} dB, chosen {chosen:.2f}, best by the truth {best:.2f}{share}"
 
 
-def evaluate(separation: Separation, truth: Tensor, labels: Labels | None = None) -> Evaluation:
-    """Compare a separation with the true sources, (B, K, *S) in [0, 1]: the protocol of Table 2.
+def evaluate(
+    separation: Separation, truth: Tensor, labels: Labels | None = None, data_range: DataRange | None = None
+) -> Evaluation:
+    """Compare a separation with the true sources, (B, K, *S): the protocol of Table 2.
 
     Sources are compared under the best assignment among those that can change places (`Separation.kinds`): all of one
     prior and equal weights. With other weights the order is known, and a separation in another order is wrong.
@@ -98,20 +101,27 @@ def evaluate(separation: Separation, truth: Tensor, labels: Labels | None = None
         separation: what was found.
         truth: the true sources.
         labels: of the digits in each mixture, see `digit_labels`.
+        data_range: smallest and largest value of the data, see `basis.psnr`; by default that of the separation's prior.
     """
-    samples = separation.samples.cpu()
-    candidates = torch.stack([psnr(sample, truth, kinds=separation.kinds) for sample in samples.unbind(1)], 1)
-    found, note = figures(separation.sources.cpu(), truth, labels, separation.kinds)
+    samples, kinds = separation.samples.cpu(), separation.kinds
+    own = separation.data_range if data_range is None else data_range
+    candidates = torch.stack([psnr(sample, truth, own, kinds) for sample in samples.unbind(1)], 1)
+    found, note = figures(separation.sources.cpu(), truth, own, labels, kinds)
     return Evaluation(**found, residual=separation.residual.cpu(), candidates=candidates, note=note)
 
 
 def figures(
-    estimate: Tensor, truth: Tensor, labels: Labels | None = None, kinds: Sequence[int] | None = None
+    estimate: Tensor,
+    truth: Tensor,
+    data_range: DataRange | None,
+    labels: Labels | None = None,
+    kinds: Sequence[int] | None = None,
 ) -> tuple[dict[str, Tensor], str]:
     """Return how separated sources compare with the true ones, under the best assignment.
 
     Args:
-        estimate, truth: sources, (B, K, *S) in [0, 1].
+        estimate, truth: sources, (B, K, *S).
+        data_range: smallest and largest value of the data, see `basis.psnr`.
         labels: of the digits in each mixture, see `digit_labels`.
         kinds: which sources may change places, see `basis.align`; all by default.
 
@@ -119,10 +129,10 @@ def figures(
         Figures of each mixture, (B,): "psnr" in dB; "ssim" of images that are large enough; "right", whether the digits
         are read right, where they have labels. And a note on what SSIM takes where it is not at hand.
     """
-    found, note = {"psnr": psnr(estimate, truth, kinds=kinds)}, ""
-    if defined(truth):
+    found, note = {"psnr": psnr(estimate, truth, data_range, kinds)}, ""
+    if "ssim" in signal_of(truth.shape[2:]).metrics and defined(truth):
         try:
-            found["ssim"] = ssim(estimate, truth, kinds=kinds)
+            found["ssim"] = ssim(estimate, truth, data_range, kinds)
         except UsageError as error:  # no torchmetrics: the other figures are worth having without
             note = str(error)
     if labels is not None and truth.shape[2:] == DIGIT:

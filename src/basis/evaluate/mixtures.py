@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from basis.core.arrays import as_tensor
+from basis.core.checks import data_range_of
 from basis.core.dataset import Dataset
 from basis.core.errors import DataError, UsageError, unknown
+from basis.core.metric import UNIT
 from basis.core.settings import Count, Finite, NonNegative, Whole, takes
 from basis.io.claim import whole
 from basis.io.limits import check_archive, check_request
@@ -24,7 +26,7 @@ from basis.io.output import replacing
 from basis.mixings.weighted_sum import WeightedSum
 
 TASKS = ("agnostic", "split")
-CROWDED = 10  # squared number of sources by the number of images, up to which few draws have an image twice
+CROWDED = 10  # squared number of sources by the number of examples, up to which few draws have one twice
 INFO, KIND = "mixtures.json", "set of mixtures"
 TOLD = ("data", "split", "task", "seed", "labels", "index")
 EACH = ("labels", "index")  # what `Mixtures.info` holds of each mixture
@@ -35,8 +37,8 @@ class Mixtures:
     """n mixtures of K sources with their ground truth.
 
     Attributes:
-        mixture: (n, C, H, W), the weighted sums, with noise if there is any.
-        sources: (n, K, C, H, W), in [0, 1].
+        mixture: (n, *S), the weighted sums, with noise if there is any.
+        sources: (n, K, *S), within the data range.
         weights: the K weights.
         info: how they were drawn, JSON values.
     """
@@ -51,6 +53,12 @@ class Mixtures:
         """Standard deviation of the noise in the mixtures."""
         return self.info.get("noise", 0.0)
 
+    @property
+    def data_range(self) -> tuple[float, float]:
+        """Smallest and largest value of the sources, those of the data set; (0, 1) where nothing else is recorded."""
+        low, high = self.info.get("data_range", UNIT)
+        return low, high
+
 
 def draw_mixtures(
     data: Dataset,
@@ -63,13 +71,13 @@ def draw_mixtures(
     index: Sequence[int] | None = None,
     noise: float = 0.0,
 ) -> Mixtures:
-    """Draw mixtures of a data set's images; mixture i depends on the seed and i alone, not on n.
+    """Draw mixtures of a data set's examples; mixture i depends on the seed and i alone, not on n.
 
     Args:
         data: the data set.
         split: "train", "validation" (for tuning) or "test" (for final figures).
-        task: "agnostic" draws every source from all images; "split" draws them from the data set's two groups of labels
-            in turn (section 5, "Class conditional separation").
+        task: "agnostic" draws every source from all examples; "split" draws them from the data set's two groups of
+            labels in turn (section 5, "Class conditional separation").
         sources: sources K in each mixture, at least 2.
         n: number of mixtures.
         seed: fixes the mixtures.
@@ -91,12 +99,12 @@ def draw_mixtures(
     kinds = pools(data, labels, task)
     most = -(-sources // len(kinds))  # from one pool
     if any(len(pool) < most or CROWDED * len(pool) < most**2 for pool in kinds):
-        raise DataError(f"the {split} split has too few images for mixtures of {sources}", fix="mix fewer sources")
+        raise DataError(f"the {split} split has too few examples for mixtures of {sources}", fix="mix fewer sources")
     drawn = [kinds[k % len(kinds)] for k in range(sources)]
     check_request(f"n={n}", 4 * n * (sources + 1) * images[0].numel(), fix="draw fewer mixtures")
     numbers = range(n) if index is None else index
     images_of = np.array([_pick(np.random.default_rng((seed, i)), drawn) for i in numbers])
-    x = images[images_of].float() / 255
+    x = data.values(images[images_of])
     info = {
         "data": data.spec,
         "split": split,
@@ -105,6 +113,8 @@ def draw_mixtures(
         "labels": labels[images_of].tolist(),
         "index": images_of.tolist(),
     }
+    if data.data_range != UNIT:
+        info["data_range"] = list(data.data_range)
     if not takes(NonNegative, noise):
         raise UsageError(f"expected noise of at least 0, got {noise}", fix="for instance --noise 0.05")
     m = mixing(x)
@@ -116,12 +126,12 @@ def draw_mixtures(
 
 
 def pools(data: Dataset, labels: Tensor, task: str) -> list[Tensor]:
-    """Return the numbers of the images that sources are drawn from: source k from the pool ``k % len(pools)``.
+    """Return the numbers of the examples that sources are drawn from: source k from the pool ``k % len(pools)``.
 
     Args:
         data: the data set, whose groups of labels count in the task "split".
-        labels: those of its images, (N,).
-        task: "agnostic" (one pool of all images) or "split" (a pool for each group).
+        labels: those of its examples, (N,).
+        task: "agnostic" (one pool of all examples) or "split" (a pool for each group).
 
     Example:
         >>> from basis.core.dataset import open_dataset
@@ -137,7 +147,7 @@ def pools(data: Dataset, labels: Tensor, task: str) -> list[Tensor]:
 
 
 def _pick(rng: np.random.Generator, pools: list[Tensor]) -> list[int]:
-    """Draw one image from each pool, no image twice."""
+    """Draw one example from each pool, none twice."""
     while True:
         chosen = [int(pool[rng.integers(len(pool))]) for pool in pools]
         if len(set(chosen)) == len(chosen):
@@ -161,7 +171,7 @@ def save_mixtures(mixtures: Mixtures, folder: str | Path) -> None:
 
 
 def request(mixtures: Mixtures) -> dict:
-    """Return what a set of mixtures depends on: how they were drawn, how many they are, and of which images."""
+    """Return what a set of mixtures depends on: how they were drawn, how many they are, and of which examples."""
     drawn = json.dumps([mixtures.info[key] for key in EACH])
     info = {key: value for key, value in mixtures.info.items() if key not in EACH}
     facts = {**info, "n": len(mixtures.mixture), "weights": mixtures.weights}
@@ -184,10 +194,11 @@ def load_mixtures(folder: str | Path) -> Mixtures:
                 pairs.append(tuple(as_tensor(file[key], f"{path}: {key}") for key in ("mixture", "sources")))
         mixture, sources = (torch.stack(parts) for parts in zip(*pairs, strict=True))
         weights = WeightedSum(info["weights"]).alphas
-        if mixture.dim() != 4 or sources.shape[1:] != (len(weights), *mixture.shape[1:]):
+        if mixture.dim() < 2 or sources.shape[1:] != (len(weights), *mixture.shape[1:]):
             raise ValueError(f"mixtures {tuple(mixture.shape)} and sources {tuple(sources.shape)} do not fit together")
         if not (torch.isfinite(mixture).all() and torch.isfinite(sources).all()):
             raise ValueError("it has NaN or infinite values")
+        data_range_of(info.get("data_range", UNIT))
         if lacking := [key for key in TOLD if key not in info]:
             raise ValueError(f"{INFO} lacks {', '.join(lacking)}")
     except (
@@ -196,6 +207,7 @@ def load_mixtures(folder: str | Path) -> Mixtures:
         KeyError,
         TypeError,
         RuntimeError,
+        UsageError,
         EOFError,
         zipfile.BadZipFile,
         zlib.error,

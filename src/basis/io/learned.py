@@ -1,4 +1,4 @@
-"""Separators that learn from images of their sources, and are saved and loaded like priors."""
+"""Separators that learn from examples of their sources, and are saved and loaded like priors."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
-from basis.core.checks import device_of, path_of
+from basis.core.checks import device_of, image_of, path_of
 from basis.core.errors import DataError, UsageError
 from basis.core.noise import Noise
 from basis.core.problem import Problem
@@ -41,11 +41,13 @@ class Learned(nn.Module, Separator):
     ``find``, which is the `stream` of a separator that has learned. Calls of ``find`` change nothing.
 
     Args:
-        shape: (C, H, W) of a source.
-        kinds: which kind of images each of the K sources is of, numbered from 0: (0, 0) where both are of one kind
+        shape: shape S of a source.
+        kinds: which kind of examples each of the K sources is of, numbered from 0: (0, 0) where both are of one kind
             (class-agnostic), (0, 1) where they are of two (class split).
 
     Attributes:
+        images_only: whether sources have to be images, (C, H, W).
+        values: smallest and largest value that the method can learn from; None for any.
         learned: steps that were taken, an int64 tensor that is saved with the weights; 0 before `fit`.
 
     Example:
@@ -63,6 +65,8 @@ class Learned(nn.Module, Separator):
     """
 
     asks_prior = False
+    images_only: ClassVar[bool] = False
+    values: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     learned: Tensor
 
     def __init__(self, shape: Sequence[Count], kinds: Sequence[Whole]) -> None:
@@ -72,6 +76,8 @@ class Learned(nn.Module, Separator):
                 f"expected the kinds of the sources, numbered from 0, got {list(kinds)}",
                 fix="for instance [0, 0] for two sources of one kind, [0, 1] for two kinds",
             )
+        if self.images_only:
+            image_of(shape, f"method '{SEPARATORS.name_of(type(self))}'")
         self.shape, self.kinds = tuple(shape), tuple(kinds)
         self.register_buffer("learned", torch.zeros((), dtype=torch.int64))
 
@@ -87,11 +93,11 @@ class Learned(nn.Module, Separator):
         """Learn, yielding the progress after every step; the separator is ready when the iteration has ended.
 
         Args:
-            images: training images of each kind of source, (N, C, H, W), uint8 or in [0, 1].
+            images: training examples of each kind of source, (N, *S), in units of the data; uint8 stands for [0, 1].
 
         Raises:
             UsageError: not one tensor for each kind.
-            DataError: images of another shape, none at all, or values outside [0, 1].
+            DataError: examples of another shape, none at all, or values outside of what the method can learn from.
         """
         self._check_images(images)
         self.train().requires_grad_(True)
@@ -127,26 +133,31 @@ class Learned(nn.Module, Separator):
     def _check_images(self, images: Sequence[Tensor]) -> None:
         if len(images) != len(set(self.kinds)):
             raise UsageError(
-                f"expected images of {len(set(self.kinds))} kinds, got {len(images)}",
-                fix="give one tensor (N, C, H, W) for each kind of source",
+                f"expected examples of {len(set(self.kinds))} kinds, got {len(images)}",
+                fix="give one tensor (N, *shape) for each kind of source",
             )
         for some in images:
             if tuple(some.shape[1:]) != self.shape or not len(some):
                 raise DataError(
-                    f"expected training images (N, {', '.join(map(str, self.shape))}), got {tuple(some.shape)}",
-                    fix="build the method with the shape of the images",
+                    f"expected training examples (N, {', '.join(map(str, self.shape))}), got {tuple(some.shape)}",
+                    fix="build the method with the shape of the examples",
                 )
-            if some.dtype != torch.uint8 and not (some.min() >= 0 and some.max() <= 1):
-                raise DataError("the training images have values outside [0, 1]", fix="scale them, or give 8-bit ones")
+            if some.dtype == torch.uint8 or self.values is None:
+                continue
+            low, high = self.values
+            if not (some.min() >= low and some.max() <= high):
+                raise DataError(
+                    f"the training examples have values outside [{low:g}, {high:g}]", fix="scale them to that range"
+                )
 
 
 def pixels(images: Tensor) -> Tensor:
-    """Return images, uint8 or in [0, 1], as float32 in [0, 1]."""
+    """Return examples as float32; uint8 in [0, 1]."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def draw(images: Sequence[Tensor], kinds: Sequence[int], batch: int, seed: Sequence[int]) -> Tensor:
-    """Return random stacks of sources, (batch, K, *S) in [0, 1], a function of the seed, (run, step), alone.
+    """Return random stacks of sources, (batch, K, *S), a function of the seed, (run, step), alone.
 
     Args:
         images: those of each kind, as in `Learned.fit`.

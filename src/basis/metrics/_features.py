@@ -85,16 +85,16 @@ class FeatureMetric(SetMetric):
         self.extractor, self.data_range = extractor(features, device), data_range
         self.name = f"{self.kind} ({self.extractor.name})"
 
-    def update(self, images: Values, real: bool = False) -> None:
-        """Take in images, (N, C, H, W): separated ones, or real ones to compare them with.
+    def update(self, examples: Values, real: bool = False) -> None:
+        """Take in examples that are images, (N, C, H, W): separated ones, or real ones to compare them with.
 
         Raises:
             UsageError: values of another range than the data's; separated images may be outside of it a little.
         """
-        shape = tuple(getattr(images, "shape", ()))
+        shape = tuple(getattr(examples, "shape", ()))
         if len(shape) != 4 or 0 in shape:
             raise UsageError(f"expected images (N, C, H, W), at least one, got {shape}", fix="give a batch of them")
-        for features, logits in self.extractor(scaled(images, self.data_range, exact=real)):
+        for features, logits in self.extractor(scaled(examples, self.data_range, exact=real)):
             self.take(features, logits, real)
 
     @abstractmethod

@@ -24,7 +24,7 @@ class ByLevel(nn.Module):
         self.networks, self.borders = nn.ModuleList(networks), tuple(borders)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Map x (B, C, H, W) and level (B,) or (1,) to (B, C, H, W)."""
+        """Map x (B, *S) and level (B,) or (1,) to (B, *S)."""
         owner = (level[:, None] < level.new_tensor(self.borders)).sum(1)
         present = owner.unique().tolist()
         if len(present) == 1:

@@ -20,7 +20,7 @@ class UnitNorm(nn.Module):
 def hold_weights(network: nn.Module) -> None:
     """Put every convolution and linear layer of the network that is to be trained under `UnitNorm`."""
     for module in list(network.modules()):
-        if isinstance(module, nn.Conv2d | nn.Linear) and module.weight.requires_grad:
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear) and module.weight.requires_grad:
             parametrize.register_parametrization(module, "weight", UnitNorm())
 
 

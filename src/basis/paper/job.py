@@ -106,13 +106,13 @@ class Job:
                 fix="choose another split, or smaller numbers",
             )
         chosen = np.random.default_rng(seed).permutation(len(images))[list(index)]
-        x = images[chosen].float()[:, None] / 255
+        x = data.values(images[chosen])[:, None]
         info = {**self.mixtures(seed), "labels": labels[chosen][:, None].tolist(), "index": chosen[:, None].tolist()}
         return Mixtures(self.mixing(x), x, (), info)
 
 
 class Flat(Prior):
-    """A prior that finds every image as likely as any other, for methods that ask it for nothing but its shape."""
+    """A prior that finds every example as likely as any other, for methods that ask it for nothing but its shape."""
 
     def __init__(self, shape: Sequence[int], data_range: tuple[float, float] | None = None) -> None:
         super().__init__(shape, data_range)
@@ -128,13 +128,16 @@ class Remembered(Dataset):
     def __init__(self, name: str, root: str | None) -> None:
         super().__init__(root)
         self.inner = open_dataset(name, root)
-        self.spec, self.groups = self.inner.spec, self.inner.groups
+        self.spec, self.groups, self.data_range = self.inner.spec, self.inner.groups, self.inner.data_range
         self._splits: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def load(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
         if split not in self._splits:
             self._splits[split] = self.inner.load(split)
         return self._splits[split]
+
+    def values(self, stored: torch.Tensor) -> torch.Tensor:
+        return self.inner.values(stored)
 
 
 def digest(facts: dict) -> str:

@@ -71,9 +71,10 @@ def _compared_with(setup: Setup, extractor: Extractor, data: str) -> Generator[P
     seen = setup.once(("reference", data), dict)
     if not seen:
         fid, kid = FID(extractor), KID(extractor)
-        real, _ = setup.data(data).images(REFERENCE)
+        source = setup.data(data)
+        real, _ = source.images(REFERENCE)
         for start in range(0, len(real), PART):
-            for features, logits in extractor(real[start : start + PART].float() / 255):
+            for features, logits in extractor(source.values(real[start : start + PART])):
                 fid.take(features, logits, real=True)
                 kid.take(features, logits, real=True)
             yield Progress("features of the training images", min(start + PART, len(real)), len(real))

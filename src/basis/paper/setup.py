@@ -143,8 +143,8 @@ class Setup:
             prior = load_prior(name, self.device)
             plain = (self.precision == "no" and not self.compile) or isinstance(prior, DensityPrior)
             return prior if plain else Accelerated(prior, self.precision, self.compile)
-        images, _ = self.data(job.data).images(job.split)
-        return Flat(images.shape[1:], (0.0, 1.0)).to(self.device)
+        data = self.data(job.data)
+        return Flat(data.images(job.split)[0].shape[1:], data.data_range).to(self.device)
 
     def method(self, job: Job) -> Separator:
         """Return the job's separator: by name, from a folder that `basis fit` wrote, or from a Python file."""

@@ -142,9 +142,8 @@ class Store:
         return torch.cat(parts) if parts else None
 
     def sources(self, job: Job, n: int) -> Iterator[Tensor]:
-        """Yield the separated sources of the first n mixtures in the truth's order, (b, K, C, H, W) in [0, 1]."""
-        for part in self.arrays(job, n, "sources"):
-            yield part.float() / 255
+        """Yield the separated sources of the first n mixtures in the truth's order, (b, K, *S) in units of the data."""
+        yield from map(unpacked, self.arrays(job, n, "sources"))
 
     def arrays(self, job: Job, n: int, name: str) -> Iterator[Tensor]:
         """Yield an array of the first n mixtures part by part, in order."""
@@ -168,7 +167,7 @@ class Store:
         return total
 
     def first(self, job: Job, n: int) -> Tensor:
-        """Return the separated sources of the first n mixtures, (n, K, C, H, W) in [0, 1]; for few of them."""
+        """Return the separated sources of the first n mixtures, (n, K, *S) in units of the data; for few of them."""
         return torch.cat(list(self.sources(job, n)))
 
     def recall(self, facts: dict) -> Any:
@@ -188,15 +187,26 @@ class Store:
 
 
 def measure(job: Job, result: Separation, drawn: Mixtures) -> dict[str, np.ndarray]:
-    """Return what a part holds: figures of each mixture, and its sources in 8 bits in the truth's order."""
-    estimate, truth = result.sources.cpu(), drawn.sources
-    found, _ = figures(estimate, truth, digit_labels(drawn.info), result.kinds)
-    order = align(estimate, truth, kinds=result.kinds)
-    found |= {"residual": result.residual.cpu(), "sources": _bytes(reorder(estimate, order))}
+    """Return what a part holds: figures of each mixture, and its sources in the truth's order, see `packed`."""
+    estimate, truth, data_range = result.sources.cpu(), drawn.sources, drawn.data_range
+    found, _ = figures(estimate, truth, data_range, digit_labels(drawn.info), result.kinds)
+    order = align(estimate, truth, data_range, result.kinds)
+    found |= {"residual": result.residual.cpu(), "sources": packed(reorder(estimate, order), data_range)}
     if job.keep:
-        found["samples"] = _bytes(result.samples.cpu())
+        found["samples"] = packed(result.samples.cpu(), data_range)
     return {name: value.numpy() for name, value in found.items()}
 
 
-def _bytes(x: Tensor) -> Tensor:
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+def packed(x: Tensor, data_range: tuple[float, float]) -> Tensor:
+    """Return sources (…, K, *S) as a part stores them: those in [0, 1], as pictures are, in 8 bits, others as floats.
+
+    Example:
+        >>> unpacked(packed(torch.tensor([0.2, 1.1]), (0.0, 1.0))), unpacked(packed(torch.tensor([-0.3]), (-1.0, 1.0)))
+        (tensor([0.2000, 1.0000]), tensor([-0.3000]))
+    """
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8) if data_range == (0.0, 1.0) else x.float()
+
+
+def unpacked(x: Tensor) -> Tensor:
+    """Return what was `packed`, float32 in units of the data."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x

@@ -9,15 +9,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from basis.core.checks import image_of
+from basis.core.checks import grid_of
 from basis.core.errors import UsageError, shown
 from basis.core.prior import Prior, per_example
 from basis.core.settings import Above0, Count, Finite, Positive, Whole, takes
 from basis.nn.by_level import ByLevel
 from basis.nn.unet import UNet
 
-CPU_BATCH = 32  # images
-FAR = 3.0  # standard deviations from the mean, beyond which no image goes
+CPU_BATCH = 32  # examples
+FAR = 3.0  # standard deviations from the mean, beyond which no example goes
 
 
 class EDM(Prior):
@@ -29,9 +29,9 @@ class EDM(Prior):
     F sees unit variance and has a target of unit variance at every σ.
 
     Args:
-        shape: (C, H, W) of an image.
-        mean: mean μ of the data's pixels, in [0, 1].
-        std: standard deviation σ_data of the data's pixels.
+        shape: (C, L) of a signal or (C, H, W) of an image; the network has one dimension or two with it.
+        mean: mean μ of the data's values.
+        std: standard deviation σ_data of the data's values.
         widths, blocks, attention, patch: the network's size, see `basis.nn.unet.UNet`.
         borders: noise levels, falling, between ranges that have a network each, see `ByLevel`; none for one network.
         colours: standard deviation of what is left of the channels without their mean, where it has a scale of its own:
@@ -43,7 +43,8 @@ class EDM(Prior):
         classes: number of classes that `denoise_and_classify` tells apart, of a prior that was trained with labels;
             one network alone has such an answer.
         reads: widths of a frozen network that reads what is known, see `basis.nn.reader.Reader`, one for each of
-            widths, for patch = 2; `scripts/grey_reader.py` trains it.
+            widths, for images and patch = 2; `scripts/grey_reader.py` trains it.
+        data_range: smallest and largest value of the data; None for no limits.
 
     Raises:
         UsageError: a noise level that is not positive; borders that do not fall or are not positive; known weights that
@@ -65,8 +66,9 @@ class EDM(Prior):
         known: Sequence[Sequence[Finite]] = (),
         classes: Whole = 0,
         reads: Sequence[Count] = (),
+        data_range: Sequence[Finite] | None = (0.0, 1.0),
     ) -> None:
-        super().__init__(image_of(shape, "EDM"), data_range=(0.0, 1.0), condition="grayscale" if known else None)
+        super().__init__(grid_of(shape, "EDM"), data_range, condition="grayscale" if known else None)
         if not len(widths) == len(blocks) == len(attention) or not widths:
             raise UsageError(
                 f"expected one of widths, blocks and attention for each resolution, got {len(widths)}, {len(blocks)} "
@@ -74,7 +76,7 @@ class EDM(Prior):
                 fix="for instance widths = [64, 128], blocks = [2, 2], attention = [false, true]",
             )
         if patch > max(self.shape):
-            raise UsageError(f"patch = {patch} is larger than images of shape {self.shape}", fix="often it is 2")
+            raise UsageError(f"patch = {patch} is larger than examples of shape {self.shape}", fix="often it is 2")
         if not all(a > b for a, b in pairwise([math.inf, *borders, 0.0])):
             raise UsageError(
                 f"expected falling positive noise levels as borders, got {shown([*borders])}", fix="for instance [0.3]"
@@ -86,9 +88,9 @@ class EDM(Prior):
             )
         if borders and classes:
             raise UsageError(f"classes = {classes} wants one network, got borders {[*borders]}", fix="leave out one")
-        if reads and not (known and patch == 2 and len(reads) == len(widths)):
+        if reads and not (known and patch == 2 and len(self.shape) == 3 and len(reads) == len(widths)):
             raise UsageError(
-                f"reads = {shown([*reads])} wants known, patch = 2 and a number for each of {len(widths)} widths",
+                f"reads = {shown([*reads])} wants images, known, patch = 2 and one for each of {len(widths)} widths",
                 fix="see the bundled recipe cifar10-colour-read",
             )
         self.mean, self.std, self.classes = float(mean), float(std), classes
@@ -119,7 +121,7 @@ class EDM(Prior):
         return self._denoised(s, y, F), logits.float()
 
     def _seen(self, s: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the network is given, of images without the mean: c_in y with what is beside it, and ln σ / 4."""
+        """Return what the network is given, of examples less the mean: c_in y with what is beside it, and ln σ / 4."""
         scaled = self._scaled(y, lambda std: 1 / torch.sqrt(s**2 + std**2))
         beside = [self.beside(y)] if len(self.sums) else []
         return torch.cat([scaled, *beside], 1), torch.log(s).reshape(-1) / 4
@@ -137,12 +139,12 @@ class EDM(Prior):
         return scale(self.std) * grey + scale(self.colours) * (v - grey)
 
     def beside(self, y: Tensor) -> Tensor:
-        """Return the sums that may be known of images without the mean, (B, S, H, W), as the network sees them."""
-        sums = torch.einsum("sc,bchw->bshw", self.sums.to(y), y) / self.std
+        """Return the sums that may be known of examples without the mean, (B, S, …), as the network sees them."""
+        sums = torch.einsum("sc,bc...->bs...", self.sums.to(y), y) / self.std
         return sums.clamp(-FAR, FAR)
 
     def _network(self, x: Tensor, level: Tensor) -> Tensor:
-        """Call the network, on a CPU in parts that stay in its caches: 15 % faster for 128 images, and bit-equal."""
+        """Call the network, on a CPU in parts that stay in its caches: 15 % faster for 128 digits, and bit-equal."""
         if x.device.type != "cpu" or torch.is_grad_enabled() or len(x) <= CPU_BATCH:
             return self.network(x, level)
         levels = level.split(CPU_BATCH) if len(level) > 1 else [level] * len(x)

@@ -1,4 +1,4 @@
-"""Mixtures from image and array files, with an error that helps for every file that is not one."""
+"""Mixtures from files of any signal, with an error that helps for every file that is not one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from basis.assets.examples import find_example
 from basis.core.errors import DataError, UsageError
+from basis.core.signal import signal_of, signals
 from basis.signals import image
-from basis.signals.array import ARRAYS, read_array
+from basis.signals.array import ARRAYS
 
 IMAGES = image.SUFFIXES
 
@@ -40,12 +41,12 @@ def read_mixture(
     windows: bool = False,
     background: str = image.BACKGROUND,
 ) -> Tensor:
-    """Return the mixtures in a file, (B, C, H, W), for priors of the given shape.
+    """Return the mixtures in a file, (B, *S), for priors of the given shape.
 
     Args:
         path: an image (one mixture, grey levels in [0, 1]), or `.npy`, `.npz` (array "mixture", or the only one) or
-            `.pt` (loaded with weights_only) with exact values, (H, W), (C, H, W) or (B, C, H, W).
-        shape: (C, H, W) of a source.
+            `.pt` (loaded with weights_only) with exact values: one example, with or without its channel, or a batch.
+        shape: shape S of a source, (C, H, W) or another.
         sources: number K of sources.
         mean: whether an image is the mean of its sources: its values are then multiplied by K, to be a plain sum.
         resize: whether to resize an image to the prior's size.
@@ -100,18 +101,16 @@ def read_grey(
     return torch.einsum("bchw,c->bhw", images, torch.tensor(luma, dtype=images.dtype))[:, None], True
 
 
-def _read(path: Path, shape: tuple[int, ...], resize: bool, background: str) -> tuple[Tensor, bool]:
-    """Return what a file holds, (B, C, H, W), and whether it is an image, with values in [0, 1]."""
-    if path.suffix.lower() in ARRAYS:
-        array = read_array(path)
-        array = array[None] if array.dim() == 2 else array
-        return (array[None] if array.dim() == 3 else array), False
-    found = image.read(path, (shape[1], shape[2]) if resize else None, background)
-    if found.numel() and found.min() == found.max():
-        image.warn(
-            f"{path} has one value, {found.min():.3g}, in every pixel; if it is transparent, try --background white"
+def _read(path: Path, shape: Sequence[int], resize: bool, background: str) -> tuple[Tensor, bool]:
+    """Return what a file holds, (B, *S), and whether it is a picture, with values in [0, 1]."""
+    own = signal_of(shape)
+    signal = next((each for each in signals() if path.suffix.lower() in each.suffixes), own)
+    if not (signal.general or signal.suits(shape)):
+        raise DataError(
+            f"{path} is a picture, the prior takes signals of shape {tuple(shape)}",
+            fix=f"save exact values as {own.ending}, or choose a prior of pictures",
         )
-    return found[None], True
+    return signal.read(path, shape, resize=resize, background=background), not signal.general
 
 
 def _is_grey(image: Tensor) -> bool:
@@ -119,12 +118,12 @@ def _is_grey(image: Tensor) -> bool:
 
 
 def _check_size(
-    path: Path, found: Tensor, shape: tuple[int, ...], channels: Sequence[int], is_image: bool, windows: bool
+    path: Path, found: Tensor, shape: Sequence[int], channels: Sequence[int], is_image: bool, windows: bool
 ) -> None:
-    """Raise `DataError` unless there are images (B, C, H, W) of the prior's size, or larger ones where that may be."""
+    """Raise `DataError` unless there are examples (B, *S) of the prior's size, or larger ones where that may be."""
     size, wanted = tuple(found.shape[2:]), tuple(shape[1:])
-    larger = len(size) == 2 and all(a >= b for a, b in zip(size, wanted, strict=True))
-    fits = found.dim() == 4 and len(found) and found.shape[1] in channels
+    larger = len(size) == len(wanted) > 0 and all(a >= b for a, b in zip(size, wanted, strict=True))
+    fits = found.dim() == len(shape) + 1 and len(found) and found.shape[1] in channels
     if fits and (size == wanted or (windows and larger)):
         return
     if is_image:
@@ -135,7 +134,8 @@ def _check_size(
             fix=f"{ways}, or crop it to {width}×{height} yourself",
         )
     expected = "×".join(map(str, (" or ".join(map(str, channels)), *wanted)))
+    axes = {2: " (channels × length)", 3: " (channels × height × width)"}.get(len(shape), "")
     raise DataError(
-        f"{path} has shape {tuple(found.shape)}, the prior takes {expected} (channels × height × width)",
+        f"{path} has shape {tuple(found.shape)}, the prior takes {expected}{axes}",
         fix=f"{'pass --windows, ' if larger else ''}save an array of that shape or a batch, or choose another prior",
     )

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from basis.core.errors import DataError, UsageError
 from basis.core.mixing import Mixing
+from basis.core.signal import signal_of
 from basis.core.version import VERSION
 from basis.io.durable import write_atomically
 from basis.io.output import decide
-from basis.signals.pictures import COLORIZED, SEPARATED, Words, animation, panel, white
+from basis.signals._pictures import COLORIZED, ERROR_SCALE, SEPARATED, SPREAD_SCALE, Words, animation, table
+from basis.signals._view import view
 
 RESULT = "result.json"
 DESCRIPTION, SOFTWARE = 0x010E, 0x0131  # EXIF tags
@@ -83,11 +85,19 @@ def needed_file(path: Path, request: dict, *, overwrite: bool, resume: bool) -> 
     return decide(path, found, request, overwrite, resume)
 
 
-def file_names(mixtures: int, sources: int, samples: int, words: Words = SEPARATED) -> list[str]:
-    """Return the files that a result may have, so that a place that is taken is seen before work is done."""
-    parts = samples if words is COLORIZED else sources
+def file_names(
+    mixtures: int, sources: int, samples: int, words: Words = SEPARATED, shape: Sequence[int] | None = None
+) -> list[str]:
+    """Return the files that a result may have, so that a place that is taken is seen before work is done.
+
+    Args:
+        mixtures, sources, samples: numbers of them.
+        words: what the parts are called.
+        shape: of a source; that of a picture by default.
+    """
+    parts, ending = samples if words is COLORIZED else sources, ".png" if shape is None else signal_of(shape).ending
     files = [
-        *(f"{words.source}_{k}.png" for k in range(1, parts + 1)),
+        *(f"{words.source}_{k}{ending}" for k in range(1, parts + 1)),
         "sources.npy",
         "panel.png",
         "anneal.gif",
@@ -108,32 +118,37 @@ def fill(
     words: Words = SEPARATED,
     spread: Tensor | None = None,
     notes: Sequence[str] = (),
+    data_range: Sequence[float] | None = (0.0, 1.0),
 ) -> None:
     """Write `source_K.png`, `sources.npy`, `panel.png`, `anneal.gif` and `result.json`; `samples.npy` where n > 1.
 
-    Of a colorization the pictures are `colour_J.png`, one for each sample.
+    Sources are in files of their own kind of signal: `source_K.npy` where they are no pictures. Of a colorization they
+    are `colour_J.png`, one for each sample.
 
     Args:
         folder: folder to write into.
-        mixture: (C, H, W).
-        samples: (n, K, C, H, W) in [0, 1].
+        mixture: (*M).
+        samples: (n, K, *S).
         choice: the sample that stands for the mixture.
         mixing: how the sources mix.
         frames: frames of the animation; none leaves it out.
         facts: what `result.json` holds.
         words: what the parts are called.
         spread, notes: what the panel says of the separation's worth, see `panel`.
+        data_range: smallest and largest value of the sources, see `Separation.data_range`.
     """
     sources, remixes = samples[choice], mixing(samples)
-    total = white(mixing, sources)
+    look, signal = view(mixture, mixing, sources.shape, data_range), signal_of(sources.shape[1:])
     folder.mkdir(parents=True, exist_ok=True)
     for k, source in enumerate(samples[:, 0] if words is COLORIZED else sources, 1):
-        array = (source.clamp(0, 1).cpu().numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
-        Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(folder / f"{words.source}_{k}.png")
+        signal.write(folder / f"{words.source}_{k}{signal.ending}", source, look.sources)
     np.save(folder / "sources.npy", sources.cpu().numpy())
     if len(samples) > 1:
         np.save(folder / "samples.npy", samples.cpu().numpy())
-    panel(mixture, samples, remixes, total, words, spread, notes).save(folder / "panel.png")
+    shown = look.source(samples.flatten(0, 1)).unflatten(0, samples.shape[:2])
+    parts = (look.mixture(mixture[None])[0], shown, look.mixture(remixes), look.error(mixture, remixes, ERROR_SCALE))
+    spread = None if spread is None else look.spread(spread, SPREAD_SCALE)
+    table(*parts, words, spread, notes).save(folder / "panel.png")
     if frames:
         first, options = animation(frames)
         first.save(folder / "anneal.gif", **options)

@@ -55,6 +55,8 @@ class Adversarial(Learned):
         [1, 2, 3]
     """
 
+    images_only = True
+
     def __init__(
         self,
         shape: Sequence[int] = (1, 28, 28),

@@ -60,6 +60,8 @@ class NeuralEgg(Learned):
         [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
     """
 
+    images_only = True
+
     def __init__(
         self,
         shape: Sequence[int] = (1, 28, 28),

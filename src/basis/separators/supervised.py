@@ -51,6 +51,8 @@ class Supervised(Learned):
         (2, tensor(2))
     """
 
+    values = None  # of any range
+
     def __init__(
         self,
         shape: Sequence[int] = (1, 28, 28),

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import accelerate
-import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
@@ -20,34 +19,33 @@ from torch.nn import functional
 from basis.assets.recipes import recipe as bundled_recipe
 from basis.core.dataset import Dataset
 from basis.core.errors import BasisError, DivergenceError, UsageError
-from basis.core.prior import DensityPrior, Prior
-from basis.core.schedule import geometric, overlapping
+from basis.core.prior import DensityPrior, Prior, per_example
 from basis.io.checkpoint import PRIORS, header_of, load_prior
 from basis.io.limits import check_request, memory
 from basis.io.loading import Within, brief, untouched
 from basis.io.saving import serialized
 from basis.nn.magnitude import hold_weights, plain_parameters, renew_weights
+from basis.train.batches import Batches, known, values, with_levels
 from basis.train.folder import STARTED_FROM, RunFolder, request_of, run_folder, unfit
-from basis.train.objectives import known_weights, noise_levels, objective
+from basis.train.objectives import noise_levels, objective
 from basis.train.recipe import Recipe
 
 SLOWER = "lower the recipe's learning_rate"
 STORED = {"fp32": None, "bf16": torch.bfloat16}
-HELD_OUT = 2_000  # images of the validation split that measure the held-out loss
-PART = 100  # images of these at a time
+HELD_OUT = 2_000  # examples of the validation split that measure the held-out loss
+PART = 100  # examples of these at a time
 FAR = 0.5  # error of compiled gradients, in parts of them, that rounding does not explain
 GOLDEN = 0.6180339887  # its multiples are spread evenly, in no relation to the order of the noise levels
 MOST_TENSORS = 20_000  # of a network
 VALUE = 20  # bytes that a weight takes in training: itself, its average, its gradient and two moments
-PAIRED = 10_000  # training images between which the largest distance is found
 
 
 @dataclass(frozen=True)
 class Progress:
     """Where a training run stands: after ``step`` of ``steps``.
 
-    ``loss`` is this step's training loss; ``held_out`` the averaged weights' loss on held-out images, where it was just
-    measured (at checkpoints), else None; ``rate`` images a second since the run or its continuation began.
+    ``loss`` is this step's training loss; ``held_out`` the averaged weights' loss on held-out examples, where it was
+    just measured (at checkpoints), else None; ``rate`` examples a second since the run or its continuation began.
     """
 
     step: int
@@ -87,21 +85,20 @@ def train(
 def _train(
     recipe: Recipe, data: Dataset, folder: RunFolder, start: str | Path | None, accelerator: accelerate.Accelerator
 ) -> Iterator[Progress]:
-    images, labels = data.images("train")
-    recipe = _with_levels(recipe, images)
+    recipe, batches = with_levels(recipe, data), Batches(data, recipe)
     with untouched():
         torch.default_generator.manual_seed(recipe.seed)
-        prior = _prior(recipe, tuple(images.shape[1:]))
+        prior = _prior(recipe, batches.shape, data.data_range)
     if folder.state is None and start is not None:
         _start(prior, start)
     elif folder.state is None and isinstance(prior, DensityPrior):
-        x, sigma, eps, *_ = _batch(images, labels, recipe, prior, 0, 0, 1)
-        prior.initialise(x + sigma[:, None, None, None] * eps, sigma)
+        x, sigma, eps, *_ = batches.draw(prior, 0)
+        prior.initialise(x + per_example(sigma, x) * eps, sigma)
     average = copy.deepcopy(prior).eval().requires_grad_(False).to(accelerator.device)
     if recipe.unit_weights:
         hold_weights(prior)
     loss_of = objective(recipe, prior)
-    held_out = HeldOut(data.images("validation")[0], recipe, average, accelerator.device)
+    held_out = HeldOut(data, recipe, average, accelerator.device)
     step, seconds = 0, 0.0
     adam = torch.optim.Adam(prior.parameters(), betas=(0.9, recipe.beta2))
     model, optimizer = accelerator.prepare(torch.compile(loss_of) if recipe.compile else loss_of, adam)
@@ -114,7 +111,7 @@ def _train(
         rate = _learning_rate(recipe, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        batch = _batch(images, labels, recipe, prior, step, accelerator.process_index, accelerator.num_processes)
+        batch = batches.draw(prior, step, accelerator.process_index, accelerator.num_processes)
         loss = model(*(part.to(accelerator.device) for part in batch)).mean()
         optimizer.zero_grad()
         accelerator.backward(loss)
@@ -158,16 +155,17 @@ def _check_compiled(model: nn.Module, plain: nn.Module, prior: Prior, batch: lis
 
 
 class HeldOut:
-    """The loss of the averaged weights on held-out images, with noise levels at even quantiles and fixed noise."""
+    """The loss of the averaged weights on held-out examples, with noise levels at even quantiles and fixed noise."""
 
-    def __init__(self, images: Tensor, recipe: Recipe, average: Prior, device: torch.device) -> None:
-        n = min(HELD_OUT, len(images))
+    def __init__(self, data: Dataset, recipe: Recipe, average: Prior, device: torch.device) -> None:
+        stored = data.images("validation")[0][:HELD_OUT]
+        n = len(stored)
         generator = torch.Generator().manual_seed(0)
         order = torch.randperm(n, generator=generator)
         sigma = noise_levels((torch.arange(n) + 0.5) / n, recipe.noise, average)[order]
-        x = _pixels(images[:n], recipe, generator)
+        x = values(data, stored, recipe, generator)
         batch = [x, sigma, torch.randn(x.shape, generator=generator)]
-        batch += _known((torch.arange(n) * GOLDEN) % 1, recipe)
+        batch += known((torch.arange(n) * GOLDEN) % 1, recipe)
         self.parts = [part.to(device).split(PART) for part in batch]
         self.loss = objective(recipe, average)
 
@@ -176,21 +174,8 @@ class HeldOut:
         return torch.cat([self.loss(*part) for part in zip(*self.parts, strict=True)]).mean().item()
 
 
-def _with_levels(recipe: Recipe, images: Tensor) -> Recipe:
-    """Return the recipe with the noise levels that it asks to be found from the data (NCSNv2, techniques 1 and 2)."""
-    if recipe.levels is None:
-        return recipe
-    some = images[:PAIRED].flatten(1).float() / 255
-    highest = torch.cdist(some, some).max().item() if recipe.levels.max == "data" else float(recipe.levels.max)
-    if recipe.levels.count == "overlap":
-        sigmas = overlapping(highest, recipe.levels.min, some.shape[1])
-    else:
-        sigmas = geometric(highest, recipe.levels.min, int(recipe.levels.count))
-    return dataclasses.replace(recipe, arguments={**recipe.arguments, "sigmas": sigmas.tolist()})
-
-
-def _prior(recipe: Recipe, shape: tuple[int, ...]) -> Prior:
-    """Return the new prior, after checking that the recipe's arguments fit."""
+def _prior(recipe: Recipe, shape: tuple[int, ...], data_range: tuple[float, float] | None = None) -> Prior:
+    """Return the new prior, after checking that the recipe's arguments fit examples of this shape and range."""
     check_request(f"batch = {recipe.batch}", VALUE * recipe.batch * math.prod(shape), fix="make it smaller")
     large = UsageError(
         "the recipe's network is larger than this machine can train", fix="choose fewer blocks, or smaller widths"
@@ -210,8 +195,13 @@ def _prior(recipe: Recipe, shape: tuple[int, ...]) -> Prior:
             f"the recipe's prior has shape {prior.shape}, data set '{recipe.data}' {shape}",
             fix=f"set shape to {[*shape]}",
         )
-    if recipe.shift >= min(shape[-2:]):
-        raise UsageError(f"shift = {recipe.shift} is no less than images of {shape}", fix="move them by a few pixels")
+    if data_range and prior.data_range not in (None, data_range):
+        raise UsageError(
+            f"the recipe's prior has values in {prior.data_range}, data set '{recipe.data}' in {data_range}",
+            fix=f"set data_range to {[*data_range]}, if the prior has such an argument",
+        )
+    if recipe.shift >= min(shape[1:], default=1):
+        raise UsageError(f"shift = {recipe.shift} is no less than examples of {shape}", fix="move them by a few places")
     return prior
 
 
@@ -222,8 +212,9 @@ def _start(prior: Prior, start: str | Path) -> None:
     """
     weights, own = load_prior(start).state_dict(), prior.state_dict()
     for name in weights.keys() & own.keys():
-        if own[name].dim() == 4 and (more := own[name].shape[1] - weights[name].shape[1]) > 0:
-            weights[name] = functional.pad(weights[name], (0, 0, 0, 0, 0, more))
+        spatial = own[name].dim() - 2  # of a convolution
+        if name.endswith(".weight") and spatial > 0 and (more := own[name].shape[1] - weights[name].shape[1]) > 0:
+            weights[name] = functional.pad(weights[name], (*(0, 0) * spatial, 0, more))
     try:
         prior.load_state_dict({**own, **weights})
     except RuntimeError as error:
@@ -232,48 +223,6 @@ def _start(prior: Prior, start: str | Path) -> None:
             f"the weights of '{start}' do not fit the recipe's prior ({reason})",
             fix="start from a prior that was trained with the same arguments",
         ) from error
-
-
-def _batch(
-    images: Tensor, labels: Tensor, recipe: Recipe, prior: Prior, step: int, process: int, processes: int
-) -> list[Tensor]:
-    """Return images, noise levels and noise of one process at one step: a function of seed, step and process alone."""
-    position = np.arange(step * recipe.batch, (step + 1) * recipe.batch)[process::processes]
-    epochs = {epoch: np.random.default_rng((recipe.seed, epoch)) for epoch in set(position // len(images))}
-    orders = {epoch: rng.permutation(len(images)) for epoch, rng in epochs.items()}
-    index = [orders[p // len(images)][p % len(images)] for p in position]
-    generator = torch.Generator().manual_seed(
-        int(np.random.SeedSequence((recipe.seed, step, process)).generate_state(1)[0])
-    )
-    sigma = noise_levels(torch.rand(len(index), generator=generator), recipe.noise, prior)
-    x = _pixels(images[index], recipe, generator)
-    if recipe.flip:
-        x = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5, x, x.flip(3))
-    if recipe.shift:
-        x = _moved(x, recipe.shift, generator)
-    eps = torch.randn(x.shape, generator=generator)
-    known = _known(torch.rand(len(x), generator=generator), recipe)
-    return [x, sigma, eps, *known, *([labels[index]] if recipe.labels else [])]
-
-
-def _known(quantile: Tensor, recipe: Recipe) -> list[Tensor]:
-    """Return what is known of each image, where the recipe says that something is, or labels come after it."""
-    return [known_weights(quantile, recipe)] if recipe.known or recipe.labels else []
-
-
-def _moved(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Return images moved by up to shift pixels each way, with their borders mirrored."""
-    wide = functional.pad(x, (shift,) * 4, mode="reflect")
-    top, left = torch.randint(0, 2 * shift + 1, (2, len(x), 1, 1, 1), generator=generator)
-    rows, columns = top + torch.arange(x.shape[2])[:, None], left + torch.arange(x.shape[3])
-    return wide[torch.arange(len(x))[:, None, None, None], torch.arange(x.shape[1])[:, None, None], rows, columns]
-
-
-def _pixels(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Return 8-bit images in [0, 1], spread over their quantisation steps if the recipe asks for it."""
-    if recipe.dequantize:
-        return (images + torch.rand(images.shape, generator=generator)) / 256
-    return images.float() / 255
 
 
 def _learning_rate(recipe: Recipe, step: int) -> float:

@@ -1,4 +1,4 @@
-"""What a training run minimises: a loss for each example, given clean images, noise levels and noise."""
+"""What a training run minimises: a loss for each example, given clean examples, noise levels and noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from basis.assets.recipes import recipe as bundled_recipe
 from basis.core.errors import UsageError
-from basis.core.prior import DensityPrior, Prior
+from basis.core.prior import DensityPrior, Prior, per_example
 from basis.train.recipe import Noise, Recipe
 
 
@@ -35,11 +35,12 @@ class Denoising(nn.Module):
     def forward(
         self, x: Tensor, sigma: Tensor, eps: Tensor, known: Tensor | None = None, labels: Tensor | None = None
     ) -> Tensor:
-        """Return the loss of each example, (B,), for x and eps (B, C, H, W), sigma (B,) and labels (B,), if any.
+        """Return the loss of each example, (B,), for x and eps (B, *S), sigma (B,) and labels (B,), if any.
 
-        ``known`` (B, C) are the weights of the sum that is known of each image, all zero where nothing is.
+        ``known`` (B, C) are the weights of the sum that is known of each example's C channels, all zero where nothing
+        is.
         """
-        noisy = x + sigma[:, None, None, None] * unseen(eps, known)
+        noisy = x + per_example(sigma, x) * unseen(eps, known)
         if labels is None:
             return self._error(self.prior.denoise(noisy, sigma) - x, sigma, known)
         estimate, logits = cast("Classifying", self.prior).denoise_and_classify(noisy, sigma)
@@ -49,15 +50,15 @@ class Denoising(nn.Module):
     def _error(self, error: Tensor, sigma: Tensor, known: Tensor | None) -> Tensor:
         std = self.std if known is None else torch.where((known != 0).any(1), self.rest, self.std)
         weight = (sigma**2 + std**2) / (sigma * std) ** 2
-        return weight * unseen(error, known).square().mean((1, 2, 3))
+        return weight * unseen(error, known).square().flatten(1).mean(1)
 
 
 def unseen(v: Tensor, weights: Tensor | None) -> Tensor:
-    """Return what weighted sums of the channels do not see of v, ``v - w (w · v) / ‖w‖²``, (B, C, H, W); w (B, C)."""
+    """Return what weighted sums of the channels do not see of v, ``v - w (w · v) / ‖w‖²``, (B, C, …); w (B, C)."""
     if weights is None:
         return v
     size = weights.square().sum(1, keepdim=True)
-    unit = (weights * torch.rsqrt(size.clamp_min(torch.finfo(size.dtype).tiny)))[:, :, None, None]
+    unit = per_example(weights * torch.rsqrt(size.clamp_min(torch.finfo(size.dtype).tiny)), v)
     return v - unit * (unit * v).sum(1, keepdim=True)
 
 
@@ -70,7 +71,7 @@ class Classifying(Protocol):
 class ScoreMatching(nn.Module):
     """Denoising score matching as published with NCSN (Song & Ermon 2019, equations 5 and 6).
 
-    ``½ σ^p ‖∇ log p_σ(x + σ ε) + ε / σ‖²``, summed over pixels; p is the anneal power, 2 as published.
+    ``½ σ^p ‖∇ log p_σ(x + σ ε) + ε / σ‖²``, summed over values; p is the anneal power, 2 as published.
     """
 
     def __init__(self, prior: Prior, power: float) -> None:
@@ -78,32 +79,32 @@ class ScoreMatching(nn.Module):
         self.prior, self.power = prior, power
 
     def forward(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
-        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,)."""
-        s = sigma[:, None, None, None]
+        """Return the loss of each example, (B,), for x and eps (B, *S) and sigma (B,)."""
+        s = per_example(sigma, x)
         error = self.prior.score(x + s * eps, sigma) + eps / s
-        return sigma**self.power * error.square().sum((1, 2, 3)) / 2
+        return sigma**self.power * error.square().flatten(1).sum(1) / 2
 
 
 class Likelihood(nn.Module):
-    """Negative log-likelihood of noisy images in bits per dimension: ``-log₂ p_σ(x + σ ε) / d``."""
+    """Negative log-likelihood of noisy examples in bits per dimension: ``-log₂ p_σ(x + σ ε) / d``."""
 
     def __init__(self, prior: DensityPrior) -> None:
         super().__init__()
         self.prior = prior
 
     def forward(self, x: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
-        """Return the loss of each example, (B,), for x and eps (B, C, H, W) and sigma (B,)."""
-        noisy = x + sigma[:, None, None, None] * eps
+        """Return the loss of each example, (B,), for x and eps (B, *S) and sigma (B,)."""
+        noisy = x + per_example(sigma, x) * eps
         return -self.prior.log_prob(noisy, sigma) / (x[0].numel() * math.log(2))
 
 
 def objective(recipe: Recipe, prior: Prior) -> nn.Module:
     """Return the objective that the recipe names; raises `UsageError` where the prior does not suit it."""
     if recipe.known and recipe.objective != "denoising":
-        raise UsageError(f"objective '{recipe.objective}' has noise in all of an image", fix="leave out known")
+        raise UsageError(f"objective '{recipe.objective}' has noise in all of an example", fix="leave out known")
     if recipe.known and not (recipe.arguments.get("known") and 0 < recipe.known <= 1):
         raise UsageError(
-            f"known = {recipe.known} is to be a share, up to 1, of images seen by a prior with an argument known",
+            f"known = {recipe.known} is to be a share, up to 1, of examples seen by a prior with an argument known",
             fix=f"see {bundled_recipe('cifar10-colour')}",
         )
     if recipe.labels and recipe.objective != "denoising":
@@ -128,7 +129,7 @@ def objective(recipe: Recipe, prior: Prior) -> nn.Module:
 
 
 def known_weights(quantile: Tensor, recipe: Recipe) -> Tensor:
-    """Return the weights of the sum that is known of each image, (B, C): none up to quantile ``1 - known``, in [0, 1).
+    """Return the weights of the known sum of each example, (B, C): none up to quantile ``1 - known``, in [0, 1).
 
     The rest of the quantiles are shared out evenly among the sums of the prior's argument ``known``.
     """

@@ -43,7 +43,7 @@ class Levels:
     """Discrete noise levels for a prior that takes ``sigmas``, geometric from max to min.
 
     Args:
-        max: highest level, or "data": the largest distance between two training images (NCSNv2, technique 1).
+        max: highest level, or "data": the largest distance between two training examples (NCSNv2, technique 1).
         min: lowest level.
         count: number of levels, or "overlap": as many as make neighbours overlap (NCSNv2, technique 2).
     """
@@ -81,26 +81,27 @@ class Recipe:
         arguments: arguments of its class.
         data: name of the data set, with settings where it has some, for instance "folder:photos,size=32".
         steps: optimiser steps in all.
-        batch: images a step, over all processes.
+        batch: examples a step, over all processes.
         learning_rate: Adam's peak learning rate.
         warmup: steps of linear warm-up.
         decay: last share of the steps over which the learning rate falls linearly to zero.
         beta2: Adam's memory of squared gradients.
-        ema: half-life of the exponential moving average of the weights, in images; 0 for none.
+        ema: half-life of the exponential moving average of the weights, in examples; 0 for none.
         clip: largest norm of a step's gradient; inf for none.
         unit_weights: hold the norm of the weights while training (`basis.nn.magnitude`). A step then changes the
             weights of a layer with n inputs by about ``learning_rate · √n`` of their size: wide networks need less.
         objective: "denoising" (Karras et al. 2022), "score_matching" (Song & Ermon 2019) or "likelihood".
         anneal_power: power of σ that weights score matching.
-        dequantize: whether to spread 8-bit values uniformly over their quantisation steps.
-        flip: whether to mirror half of the images.
-        known: share of the images of which a sum of the channels is without noise, one of those in the prior's argument
-            ``known``, so that the prior learns what goes with it. Noise and loss are then those of what the sum does
-            not see. (Noise levels of its own for a part of the data, as in UniDiffuser, Bao et al. 2023.)
-        labels: weight, beside the denoising loss, of the cross-entropy of naming each image's class, for a prior with
+        dequantize: whether to spread values that are stored in 8 bits uniformly over their quantisation steps.
+        flip: whether to mirror half of the examples, along their last dimension.
+        known: share of the examples of which a sum of the channels is without noise, one of those in the prior's
+            argument ``known``, so that the prior learns what goes with it. Noise and loss are then those of what the
+            sum does not see. (Noise levels of its own for a part of the data, as in UniDiffuser, Bao et al. 2023.)
+        labels: weight, beside the denoising loss, of the cross-entropy of naming each example's class, for a prior with
             an argument ``classes``: what tells objects apart is learned sooner from their names (for colours, Iizuka
             et al. 2016, "Let there be Color!").
-        shift: pixels by which images are moved at random, up, down and sideways, with their borders mirrored.
+        shift: places by which examples are moved at random along each dimension but the channels, with their borders
+            mirrored.
         precision: "no", "bf16" or "fp16" (mixed precision).
         stored: "fp32", or "bf16" for a prior of half the size; checkpoints are whole.
         compile: whether to compile the network with torch.compile.

@@ -65,8 +65,9 @@ class Figure2(Experiment):
         key = {"figure2": job.data, "prior": setup.hashes(job), "n": setup.n, "seed": setup.seed, "sigmas": sigmas}
         if (found := store.recall(key)) is not None:
             return found
-        images, _ = setup.data(job.data).images(job.split)
-        norms = gradient_norms(prior, images[: setup.n].float() / 255, sigmas, setup.seed)
+        data = setup.data(job.data)
+        examples = data.values(data.images(job.split)[0][: setup.n])
+        norms = gradient_norms(prior, examples, sigmas, setup.seed)
         return store.keep(key, [list(pair) for pair in zip(sigmas, norms.tolist(), strict=True)])
 
 

@@ -15,7 +15,7 @@ from basis.paper.experiments.table2 import pairs
 from basis.paper.job import RELEASED, WHOSE_PICTURES, Job
 from basis.paper.panels import PanelExperiment, cifar
 from basis.paper.setup import Setup
-from basis.paper.store import Progress, Store
+from basis.paper.store import Progress, Store, unpacked
 
 SAMPLES = 4
 
@@ -46,8 +46,8 @@ class Figure5(PanelExperiment):
 def repeated(setup: Setup, store: Store, job: Job, n: int) -> Any:
     """Draw each mixture, its samples side by side, and the truth."""
     drawn = job.draw(setup.data(job.data), setup.seed, range(n))
-    samples = torch.cat(list(store.arrays(job, n, "samples"))).float() / 255
-    samples = torch.stack([reorder(x, align(x, drawn.sources)) for x in samples.unbind(1)], 1)
+    samples = unpacked(torch.cat(list(store.arrays(job, n, "samples"))))
+    samples = torch.stack([reorder(x, align(x, drawn.sources, drawn.data_range)) for x in samples.unbind(1)], 1)
     columns = [("mixture", drawn.mixture / job.sources)]
     for j in range(job.samples):
         columns += [(f"sample {j + 1}", samples[:, j, 0]), ("", samples[:, j, 1])]

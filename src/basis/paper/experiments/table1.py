@@ -74,8 +74,8 @@ def bits(setup: Setup, store: Store, job: Job) -> dict:
     key = {"table1": setup.facts(job), "n": setup.n}
     if (found := store.recall(key)) is not None:
         return found
-    images, _ = setup.data(job.data).images(job.split)
-    test = images[:TEST].float() / 255
+    data = setup.data(job.data)
+    test = data.values(data.images(job.split)[0][:TEST])
     separated = store.first(job, setup.n).flatten(0, 1)
     prior = setup.prior(job)[0]
     assert isinstance(prior, DensityPrior)

@@ -1,9 +1,12 @@
-"""Large images from a prior of small ones: overlapping windows that agree where they meet."""
+"""Large images and long signals from a prior of small ones: overlapping windows that agree where they meet."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,30 +17,31 @@ from basis.core.prior import Prior, Wrapper
 
 
 class Windowed(Wrapper):
-    """A prior over images of any size made of one over windows (MultiDiffusion, Bar-Tal et al. 2023, equation 5).
+    """A prior over examples of any size made of one over windows (MultiDiffusion, Bar-Tal et al. 2023, equation 5).
 
-    Windows w at evenly spread places that overlap cover the image; R_w x is the part of x in one of them. Where several
-    meet, their denoised estimates are averaged:
+    Windows w at evenly spread places that overlap cover the example, of one dimension or more; R_w x is the part of x
+    in one of them. Where several meet, their denoised estimates are averaged:
 
     ``D(x, σ) = Σ_w R_wᵀ (h ⊙ D_w(R_w x, σ)) / Σ_w R_wᵀ h``, D_w the denoiser of the window's prior.
 
     The weights h fall to nothing towards a window's border, ``sin²`` along each side: there its prior sees the least of
-    what surrounds a pixel, and no window begins or ends with a step. (Samples of smooth Gaussian processes have 1 to
-    4 % more gradient across the borders of windows than elsewhere; with equal weights 26 to 63 %.) For images whose
-    pixels are independent the score is exact. For others, what is further apart than a window is taken as independent:
-    textures and edges go through, colours may drift from one end of a large image to the other.
+    what surrounds a place, and no window begins or ends with a step. (Samples of smooth Gaussian processes have 1 to
+    4 % more gradient across the borders of windows than elsewhere; with equal weights 26 to 63 %.) For examples
+    whose values are independent the score is exact. For others, what is further apart than a window is taken as
+    independent: textures and edges go through, colours may drift from one end of a large image to the other.
 
-    Memory is that of ``at_once`` windows, whatever the image, in backward passes too; the time grows with
-    ``len(corners)``, with half overlap about four times the image's pixels over the window's.
+    Memory is that of ``at_once`` windows, whatever the example, in backward passes too; the time grows with
+    ``len(corners)``: with half overlap, in d dimensions, about 2^d times the example's values over the window's.
 
     Args:
-        prior: over windows, (C, h, w).
-        size: height and width (H, W) of the images, each at least the window's.
+        prior: over windows, (C, l) or (C, h, w).
+        size: length (L,) or height and width (H, W) of the examples, each at least the window's.
         overlap: part of a window that the next one shares with it, at least 0 and below 1.
         at_once: windows in one call of the prior.
 
     Raises:
-        UsageError: an image smaller than the window, or another argument out of its range.
+        UsageError: an example smaller than the window or of another number of dimensions, or another argument out of
+            its range.
 
     Example:
         >>> from basis import load_prior
@@ -52,11 +56,12 @@ class Windowed(Wrapper):
     cover: Tensor
 
     def __init__(self, prior: Prior, size: Sequence[int], overlap: float = 0.5, at_once: int = 32) -> None:
-        if len(prior.shape) != 3 or len(size) != 2 or any(a < b for a, b in zip(size, prior.shape[1:], strict=True)):
+        window = prior.shape[1:]
+        if not window or len(size) != len(window) or any(a < b for a, b in zip(size, window, strict=True)):
             raise UsageError(
-                f"expected an image (H, W) at least as large as a window, got {tuple(size)} for a prior over "
+                f"expected a size at least as large as a window, got {tuple(size)} for a prior over "
                 f"{tuple(prior.shape)}",
-                fix="enlarge the image, or choose a prior of smaller images",
+                fix="enlarge the example, or choose a prior of smaller ones",
             )
         if not 0 <= overlap < 1 or at_once < 1:
             raise UsageError(
@@ -65,24 +70,23 @@ class Windowed(Wrapper):
             )
         super().__init__(prior, shape=(prior.shape[0], *size))
         self.at_once = at_once
-        (tall, wide), (h, w) = size, prior.shape[1:]
-        self.corners = [(top, left) for top in starts(tall, h, overlap) for left in starts(wide, w, overlap)]
-        weight = hann(h)[:, None] * hann(w)
-        cover = torch.zeros(tall, wide)
-        for top, left in self.corners:
-            cover[top : top + h, left : left + w] += weight
+        sides = zip(size, window, strict=True)
+        self.corners = list(itertools.product(*(starts(whole, part, overlap) for whole, part in sides)))
+        weight = functools.reduce(lambda a, b: a[..., None] * b, map(hann, window))
+        cover = torch.zeros(*size)
+        for corner in self.corners:
+            cover[self._at(corner)] += weight
         self.register_buffer("weight", weight.to(prior.device))
         self.register_buffer("cover", cover.to(prior.device))
 
     def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         if x.shape[1:] != self.shape:
             raise UsageError(
-                f"expected images of shape {self.shape}, got {tuple(x.shape[1:])}",
-                fix="make a Windowed for images of this size",
+                f"expected examples of shape {self.shape}, got {tuple(x.shape[1:])}",
+                fix="make a Windowed for examples of this size",
             )
         if self.shape == self.prior.shape:
             return self.prior.denoise(x, sigma)
-        h, w = self.prior.shape[1:]
         total = torch.zeros_like(x)
         rows = min(len(x), self.at_once)
         for first in range(0, len(x), rows):
@@ -90,11 +94,16 @@ class Windowed(Wrapper):
             own = sigma[first : first + rows] if isinstance(sigma, Tensor) and sigma.dim() else None
             for start in range(0, len(self.corners), self.at_once // rows):
                 corners = self.corners[start : start + self.at_once // rows]
-                windows = torch.cat([part[..., top : top + h, left : left + w] for top, left in corners])
+                windows = torch.cat([part[self._at(corner)] for corner in corners])
                 estimates = self._denoised(windows, sigma if own is None else own.repeat(len(corners)))
-                for (top, left), D in zip(corners, estimates.split(len(part)), strict=True):
-                    sums[..., top : top + h, left : left + w] += self.weight * D
+                for corner, D in zip(corners, estimates.split(len(part)), strict=True):
+                    sums[self._at(corner)] += self.weight * D
         return total / self.cover
+
+    def _at(self, corner: tuple[int, ...]) -> tuple[Any, ...]:
+        """Return the index of the window that begins at a corner."""
+        sides = zip(corner, self.prior.shape[1:], strict=True)
+        return (..., *(slice(start, start + side) for start, side in sides))
 
     def _denoised(self, windows: Tensor, sigma: float | Tensor) -> Tensor:
         """Return the denoised estimates of some windows; a backward pass computes them again to spare memory."""

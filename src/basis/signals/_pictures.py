@@ -36,14 +36,15 @@ SEPARATED, COLORIZED = Words("mixture", "source"), Words("grey", "colour")
 
 def tile(image: Tensor, largest: int | None = None) -> Image.Image:
     """Return an image (C, H, W) in [0, 1] as a picture, enlarged by a whole factor, or shrunk to a largest height."""
-    picture = _eight_bits(image).convert("RGB")
+    picture = eight_bits(image).convert("RGB")
     if largest and picture.height > largest:
         return _shrink(picture, largest)
     factor = max(TILE // picture.height, 1)
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def _eight_bits(image: Tensor) -> Image.Image:
+def eight_bits(image: Tensor) -> Image.Image:
+    """Return an image (C, H, W) in [0, 1] as a picture of 8 bits, in grey or in colour."""
     array = (image.detach().cpu().clamp(0, 1).numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
     return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
 
@@ -56,7 +57,7 @@ def shrunk(images: Tensor) -> Tensor:
     """Return images (C, H, W) or (K, C, H, W) in [0, 1] as an animation shows them: in 8 bits, at most 256 high."""
     if images.dim() == 4:
         return torch.stack([shrunk(image) for image in images])
-    picture = _eight_bits(images)
+    picture = eight_bits(images)
     if picture.height > LARGEST_FRAME:
         picture = _shrink(picture, LARGEST_FRAME)
     array = np.array(picture)
@@ -115,7 +116,7 @@ def panel(
     """Return "mixture | sources | re-mix | error", one row a sample, and under the sources their spread, if any.
 
     Args:
-        mixture: (C, H, W).
+        mixture: an image, (C, H, W).
         samples: (n, K, C, H, W) in [0, 1].
         remixes: the samples mixed again, (n, C, H, W).
         total: value of the mixture that is shown white, for instance Σ α.
@@ -123,13 +124,27 @@ def panel(
         spread: standard deviation among candidates or samples in each pixel, (K, C, H, W), see `Assessment`.
         notes: lines under the images, what the separation is worth.
     """
+    errors = (mixture - remixes).abs() / total * ERROR_SCALE
+    spread = None if spread is None else SPREAD_SCALE * spread
+    return table(mixture / total, samples, remixes / total, errors, words, spread, notes)
+
+
+def table(
+    mixture: Tensor,
+    samples: Tensor,
+    remixes: Tensor,
+    errors: Tensor,
+    words: Words = SEPARATED,
+    spread: Tensor | None = None,
+    notes: Sequence[str] = (),
+) -> Image.Image:
+    """Return the `panel` of pictures that are as they are shown, in [0, 1], errors (n, C, H, W) and spread too."""
     labels = [words.mixture, *words.sources(samples.shape[1]), "re-mix", f"error x {ERROR_SCALE}"]
     rows: list[list[Tensor | str | None]] = [
-        [mixture / total, *x, remix / total, (mixture - remix).abs() / total * ERROR_SCALE]
-        for x, remix in zip(samples, remixes, strict=True)
+        [mixture, *x, remix, error] for x, remix, error in zip(samples, remixes, errors, strict=True)
     ]
     if spread is not None:
-        rows.append([f"spread of\ncandidates x {SPREAD_SCALE}", *(SPREAD_SCALE * spread)])
+        rows.append([f"spread of\ncandidates x {SPREAD_SCALE}", *spread])
     return grid(rows, labels, notes=notes)
 
 

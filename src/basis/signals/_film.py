@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from basis.core.mixing import Mixing
 from basis.core.sampler import State
-from basis.signals.pictures import SEPARATED, Words, frame, shrunk, white
+from basis.signals._pictures import SEPARATED, Words, frame, shrunk
+from basis.signals._view import pictures, unit, view
 
 SHOWN = 40  # frames of an animation
 KEPT = 2 * SHOWN  # states that are kept at most: half of them go when it is reached, for a run may end at any time
@@ -20,15 +23,16 @@ class Film:
 
     Args:
         count: number B of mixtures; of each, its first sample is shown.
+        ends: values that are shown darkest and lightest, or lowest and highest: the data range of the sources.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count, self.seen, self.stride = count, 0, 1
+    def __init__(self, count: int, ends: Sequence[float] = (0.0, 1.0)) -> None:
+        self.count, self.ends, self.seen, self.stride = count, ends, 0, 1
         self.kept: list[tuple[list[Tensor], float]] = []
         self.last: State | None = None
 
     def add(self, state: State) -> None:
-        """Look at the next state (its ``x``: (B · n, K, C, H, W))."""
+        """Look at the next state (its ``x``: (B · n, K, *S))."""
         if self.seen % self.stride == 0:
             if len(self.kept) == KEPT:
                 self.kept, self.stride = self.kept[::2], 2 * self.stride
@@ -37,17 +41,19 @@ class Film:
 
     def _develop(self, state: State) -> tuple[list[Tensor], float]:
         first = state.x.unflatten(0, (self.count, -1))[:ANIMATED, 0]
-        return [shrunk(x) for x in first], state.sigma
+        return [shrunk(pictures(unit(x, self.ends))) for x in first], state.sigma
 
     def frames(self, mixture: Tensor, mixing: Mixing, words: Words = SEPARATED) -> list[list[Image.Image]]:
-        """Return the frames for each mixture (B, C, H, W); none for those beyond the first 16."""
+        """Return the frames for each mixture (B, *M); none for those beyond the first 16."""
+        frames: list[list[Image.Image]] = [[] for _ in range(self.count)]
+        if self.last is None:
+            return frames
         kept = list(self.kept)
-        if self.last is not None and (self.seen - 1) % self.stride:
+        if (self.seen - 1) % self.stride:
             kept.append(self._develop(self.last))
         shown = [kept[i] for i in np.linspace(0, len(kept) - 1, min(SHOWN, len(kept))).round().astype(int)]
-        frames: list[list[Image.Image]] = [[] for _ in range(self.count)]
-        for i, one in enumerate(mixture[:ANIMATED] if shown else ()):
-            total = white(mixing, shown[0][0][i])
-            small = shrunk(one / total)
+        for i, one in enumerate(mixture[:ANIMATED]):
+            look = view(one, mixing, self.last.x.shape[1:], self.ends)
+            small = shrunk(look.mixture(one[None])[0])
             frames[i] = [frame(small / 255, x[i] / 255, 1.0, sigma, words) for x, sigma in shown]
         return frames
