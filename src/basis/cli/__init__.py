@@ -1,4 +1,8 @@
-"""The command line `basis`: thin, it parses, calls the library and prints."""
+"""The command line `basis`: thin, it parses, calls the library and prints.
+
+What is imported here is light. Commands import torch, and what needs it, when they run: help, the version and the
+completions of a shell are there at once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -42,12 +46,30 @@ OURS = (DataWarning, UncertainWarning, UnlikelyMixtureWarning)
 INTERRUPTED = 130  # how typer ends after a KeyboardInterrupt
 
 app = typer.Typer(
-    help="Separate mixtures into their sources with deep generative priors.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would take as long to import as all else
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from basis.core.version import VERSION
+
+        typer.echo(f"basis {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _basis(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Separate mixtures into their sources with deep generative priors."""
+
+
 app.command()(separate.separate)
 app.command()(count.count)
 app.command()(colorize.colorize)
@@ -92,7 +114,9 @@ def main() -> None:
             complain(stop)
             sys.exit(128 + (caught or [signal.SIGINT])[0])
         except Exception as error:
-            _refuse(error)
+            if not caught:
+                _refuse(error)
+            code = INTERRUPTED  # what was being imported turned the signal into an error of its own
         if code == INTERRUPTED:
             complain("stopped; what was finished before is whole")
             code = 128 + (caught or [signal.SIGINT])[0]

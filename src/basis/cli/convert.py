@@ -9,12 +9,7 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
-from basis.io.checkpoint import PRIOR, header_of
-from basis.io.claim import claim
 from basis.io.durable import sha256_of
-from basis.io.format import FORMATS
-from basis.io.output import needed, replacing
-from basis.io.saving import put, serialized
 
 
 def convert(
@@ -31,7 +26,14 @@ def convert(
     resume: cli.ResumeOption = False,
 ) -> None:
     """Turn a checkpoint of another program into a prior folder: weights as safetensors, and a card."""
-    given = cli.settings(None, None, setting)
+    from basis.cli import given as ready
+    from basis.io.checkpoint import PRIOR, header_of
+    from basis.io.claim import claim
+    from basis.io.format import FORMATS
+    from basis.io.output import needed, replacing
+    from basis.io.saving import put, serialized
+
+    given = ready.settings(None, None, setting)
     if sigma is not None:
         given["sigma"] = sigma
     reader = FORMATS.make(kind, given)

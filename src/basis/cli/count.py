@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
-from basis.cli import worth
-from basis.core.errors import DataError, DivergenceError
-from basis.evaluate.counting import UNCERTAIN, count_sources
-from basis.runs.read import IMAGES, find, read_mixture
-from basis.signals.image import BACKGROUND
 
 
 def count(
@@ -21,7 +16,7 @@ def count(
     most: Annotated[int, typer.Option("--most", help="Largest number of sources that is tried.")] = 4,
     method: cli.MethodOption = "quality",
     set_: cli.SetOption = None,
-    background: cli.BackgroundOption = BACKGROUND,
+    background: cli.BackgroundOption = cli.BACKGROUND,
     seed: cli.SeedOption = 0,
     device: cli.DeviceOption = "cpu",
     invert: cli.InvertOption = False,
@@ -31,8 +26,13 @@ def count(
     A warning says where chances are no probabilities, because sources of the prior vary on the scale of the noise.
     An image holds the mean of its sources, an array their plain sum.
     """
-    loaded = cli.priors(prior, 1, device)[0]
-    separator, settings = cli.method(method, None, device, cli.settings(None, None, set_), [loaded])
+    from basis.cli import given, worth
+    from basis.core.errors import DataError, DivergenceError
+    from basis.evaluate.counting import UNCERTAIN, count_sources
+    from basis.runs.read import IMAGES, find, read_mixture
+
+    loaded = given.priors(prior, 1, device)[0]
+    separator, settings = given.method(method, None, device, given.settings(None, None, set_), [loaded])
     failed, found = 0, find(paths)
     for path in found:
         mean = path.suffix.lower() in IMAGES

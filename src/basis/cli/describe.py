@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from basis.assets import examples, recipes
-from basis.core.dataset import DATASETS
-from basis.core.metric import METRICS
-from basis.core.mixing import MIXINGS
-from basis.core.posterior import POSTERIORS
-from basis.core.prior import Prior
-from basis.core.sampler import SAMPLERS
-from basis.core.separator import SEPARATORS
-from basis.io.checkpoint import PRETRAINED, PRIORS, WEIGHTS, foreign, load_prior, open_weights, pretrained, read_card
-from basis.io.format import FORMATS
-from basis.io.learned import Learned, load_separator
-from basis.paper.experiment import EXPERIMENTS
-from basis.presets import SUMMARIES
+if TYPE_CHECKING:
+    from basis.core.prior import Prior
+    from basis.core.registry import Registry
+    from basis.io.learned import Learned
 
-KINDS = {
-    "methods": SEPARATORS,
-    "mixings": MIXINGS,
-    "samplers": SAMPLERS,
-    "posteriors": POSTERIORS,
-    "kinds of prior": PRIORS,
-    "formats": FORMATS,
-    "data sets": DATASETS,
-    "metrics": METRICS,
-    "tables and figures": EXPERIMENTS,
-}
+
+def _kinds() -> dict[str, Registry]:
+    """Return all that can be chosen by name."""
+    from basis.core.dataset import DATASETS
+    from basis.core.metric import METRICS
+    from basis.core.mixing import MIXINGS
+    from basis.core.posterior import POSTERIORS
+    from basis.core.sampler import SAMPLERS
+    from basis.core.separator import SEPARATORS
+    from basis.io.checkpoint import PRIORS
+    from basis.io.format import FORMATS
+    from basis.paper.experiment import EXPERIMENTS
+
+    return {
+        "methods": SEPARATORS,
+        "mixings": MIXINGS,
+        "samplers": SAMPLERS,
+        "posteriors": POSTERIORS,
+        "kinds of prior": PRIORS,
+        "formats": FORMATS,
+        "data sets": DATASETS,
+        "metrics": METRICS,
+        "tables and figures": EXPERIMENTS,
+    }
 
 
 def list_choices() -> None:
     """List priors, presets, methods, mixings, samplers and data sets, with one line each."""
-    cards = {name: read_card(PRETRAINED / name / WEIGHTS).get("summary", "") for name in pretrained()}
-    tables = {"priors": cards, "presets": SUMMARIES, **{kind: registry.describe() for kind, registry in KINDS.items()}}
+    from basis.assets import examples, recipes
+    from basis.io import checkpoint
+    from basis.presets import SUMMARIES
+
+    cards = {
+        name: checkpoint.read_card(checkpoint.PRETRAINED / name / checkpoint.WEIGHTS).get("summary", "")
+        for name in checkpoint.pretrained()
+    }
+    tables = {
+        "priors": cards,
+        "presets": SUMMARIES,
+        **{kind: registry.describe() for kind, registry in _kinds().items()},
+    }
     tables["bundled recipes (basis train recipe:NAME)"] = recipes.describe()
     tables["bundled examples (basis separate example:NAME)"] = examples.describe()
     for kind, entries in tables.items():
@@ -52,6 +67,9 @@ def info(
     ],
 ) -> None:
     """Show what a prior or a fitted method is: shape, size, training data, steps, scores and hash."""
+    from basis.io.checkpoint import foreign, load_prior, open_weights, read_card
+    from basis.io.learned import load_separator
+
     if reader := foreign(source):
         _describe(source, load_prior(source))
         typer.echo(f"read from a foreign format; `basis import` makes a prior folder of it ({type(reader).__name__})")
@@ -64,6 +82,8 @@ def info(
 
 def _describe(source: str, loaded: Prior | Learned) -> None:
     """Say the class, the images that it is for and the number of parameters."""
+    from basis.io.learned import Learned
+
     what, shape = type(loaded).__name__, "×".join(map(str, loaded.shape))
     if isinstance(loaded, Learned):
         kinds = ", ".join(map(str, loaded.kinds))

@@ -7,17 +7,17 @@ import os
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from tqdm import tqdm
 
 from basis.assets.recipes import find_recipe
 from basis.cli import options as cli
 from basis.cli.calibrate import after_training
-from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import UsageError
-from basis.io.claim import cannot_write
+
+if TYPE_CHECKING:
+    from basis.core.dataset import Dataset
 
 OTHER_PROCESS = os.environ.get("RANK", "0") != "0"  # of several: the first one reports for all
 
@@ -125,6 +125,7 @@ def _prepare(recipe: Path, data_dir: Path | None, out: Path | None):
         import tensorboard  # noqa: F401
     except ImportError as error:
         raise UsageError(f"training needs {error.name}", fix="pip install 'basis-separation[train]'") from error
+    from basis.core.dataset import open_dataset
     from basis.train.recipe import read_recipe
 
     plan = read_recipe(recipe)
@@ -137,7 +138,9 @@ def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | No
     ``again`` is the command that goes on, ``flags`` are --overwrite and --resume.
     """
     from torch.utils.tensorboard import SummaryWriter
+    from tqdm import tqdm
 
+    from basis.io.claim import cannot_write
     from basis.train import loop
 
     held_out = float("nan")

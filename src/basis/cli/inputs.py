@@ -1,0 +1,104 @@
+"""The work of a command on each of its inputs: go on after one that fails, show progress, write the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+from PIL import Image
+from torch import Tensor
+
+from basis.cli import given, worth
+from basis.cli.options import Stopped, complain
+from basis.core.errors import DataError, DivergenceError
+from basis.core.mixing import Mixing
+from basis.core.separator import Run, Separation
+from basis.io.claim import claim
+from basis.io.durable import sha256_of
+from basis.io.output import needed, replacing
+from basis.runs.read import find
+from basis.runs.write import fill
+from basis.signals.film import Film
+from basis.signals.pictures import SEPARATED, Words
+
+KIND = "separation"
+
+
+def each(
+    paths: list[Path],
+    out: Path,
+    request: dict,
+    work: Callable[[Path, Path, dict], str],
+    overwrite: bool,
+    resume: bool,
+) -> None:
+    """Do the work of a command for each input, and go on after one that fails; exit with 1 if any did.
+
+    Args:
+        paths: files, or folders of them.
+        out: where each has its folder.
+        request: what the results depend on, beside the input.
+        work: called with an input, its folder, and what its result depends on; returns what it is worth.
+        overwrite, resume: what to do where there is a result already, see `basis.io.output.needed`.
+    """
+    failed, found, jobs = 0, find(paths), []
+    with claim(out):
+        for path, name in zip(found, names(found), strict=True):
+            own = {**request, "input_sha256": sha256_of(path) if path.is_file() else None}
+            if needed(out / name, KIND, own, overwrite=overwrite, resume=resume):
+                jobs.append((path, out / name, own))
+            else:
+                typer.echo(f"{path}: there already, in {out / name}")
+        for path, folder, own in jobs:
+            try:
+                words = work(path, folder, own)
+            except (DataError, DivergenceError) as error:
+                complain(error if str(path) in str(error) else f"{path}: {error}")
+                failed += 1
+            except KeyboardInterrupt:
+                raise Stopped(f"stopped at {path}; what was finished before is whole in {out}") from None
+            else:
+                typer.echo(f"{path}: {words}, in {folder}")
+    if failed:
+        complain(f"{failed} of {len(found)} inputs failed")
+        raise typer.Exit(1)
+
+
+def names(paths: list[Path]) -> list[str]:
+    """Return a folder name for each input: its stem, with the ending where two would be the same, then a number."""
+    stems = [path.stem for path in paths]
+    full = [path.name if stems.count(path.stem) > 1 else path.stem for path in paths]
+    return [name if full.count(name) == 1 else f"{name}-{full[:i].count(name) + 1}" for i, name in enumerate(full)]
+
+
+def animate(run: Run, mixture: Tensor, mixing: Mixing, title: str, words: Words = SEPARATED) -> list[list[Image.Image]]:
+    """Run to the end behind a progress bar; return the frames of each mixture's first sample."""
+    film = Film(len(mixture))
+    for state in given.watch(run, title):
+        film.add(state)
+    return film.frames(mixture, mixing, words)
+
+
+def write(
+    folder: Path,
+    result: Separation,
+    frames: list[list[Image.Image]],
+    request: dict,
+    facts: dict,
+    words: Words = SEPARATED,
+) -> None:
+    """Write a file's separations: into the folder, or a folder each inside it where the file held several."""
+    with replacing(folder, KIND, request) as new:
+        for i, mixture in enumerate(result.mixture):
+            target = new if len(result.mixture) == 1 else new / f"{i:05d}"
+            own = {**facts, "index": i, "residual": result.residual[i].item(), **worth.facts(result, i)}
+            if result.scores is not None:
+                own["scores"] = result.scores[i].tolist()
+            if result.modes is not None:
+                own["mode_rank_weights"] = result.modes[i].rank_weights.tolist()
+            if result.evaluations is not None:
+                own["evaluations"] = int(result.evaluations[i])
+            spread, notes = worth.shown(result, i)
+            samples, choice = result.samples[i], int(result.choice[i])
+            fill(target, mixture, samples, choice, result.mixing, frames[i], own, words, spread, notes)
