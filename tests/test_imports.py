@@ -12,10 +12,25 @@ import pytest
 import basis
 
 HEAVY = {"torch", "scipy", "numpy", "PIL", "safetensors", "tqdm", "matplotlib", "diffusers", "sklearn", "accelerate"}
-COMMANDS = (
-    "separate count colorize generate demo train finetune combine fit calibrate import list info make-mixtures evaluate "
-    "reproduce compare"
-).split()
+COMMANDS = [
+    "separate",
+    "count",
+    "colorize",
+    "generate",
+    "demo",
+    "train",
+    "finetune",
+    "combine",
+    "fit",
+    "calibrate",
+    "import",
+    "list",
+    "info",
+    "make-mixtures",
+    "evaluate",
+    "reproduce",
+    "compare",
+]
 
 REPORT = """
 import atexit, sys

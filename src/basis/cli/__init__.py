@@ -6,11 +6,14 @@ completions of a shell are there at once.
 
 from __future__ import annotations
 
+import platform
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -31,7 +34,8 @@ from basis.cli import (
     separate,
     train,
 )
-from basis.cli.options import Stopped, complain
+from basis.cli.common import QuietOption, VerboseOption, common, set_level
+from basis.cli.voice import VOICE, Stopped, complain, detail, remark
 from basis.core.errors import (
     BasisError,
     DataError,
@@ -43,6 +47,7 @@ from basis.core.errors import (
 from basis.io.durable import SIGNALS
 
 OURS = (DataWarning, UncertainWarning, UnlikelyMixtureWarning)
+PACKAGES = {"basis": "basis-separation", "torch": "torch", "numpy": "numpy"}
 INTERRUPTED = 130  # how typer ends after a KeyboardInterrupt
 
 app = typer.Typer(
@@ -55,38 +60,39 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        from basis.core.version import VERSION
-
-        typer.echo(f"basis {VERSION}")
+        typer.echo(f"basis {version(PACKAGES['basis'])}")
         raise typer.Exit
 
 
 @app.callback()
 def _basis(
-    version: Annotated[
+    show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Separate mixtures into their sources with deep generative priors."""
+    set_level(quiet, verbose)
 
 
-app.command()(separate.separate)
-app.command()(count.count)
-app.command()(colorize.colorize)
-app.command()(generate.generate)
-app.command()(demo.demo)
-app.command()(train.train)
-app.command()(train.finetune)
-app.command()(train.combine)
-app.command()(fit.fit)
-app.command()(calibrate.calibrate)
-app.command("import")(convert.convert)
-app.command("list")(describe.list_choices)
-app.command()(describe.info)
-app.command()(data.make_mixtures)
-app.command()(data.evaluate)
-app.command()(reproduce.reproduce)
-app.command()(compare.compare)
+app.command()(common(separate.separate))
+app.command()(common(count.count))
+app.command()(common(colorize.colorize))
+app.command()(common(generate.generate))
+app.command()(common(demo.demo))
+app.command()(common(train.train))
+app.command()(common(train.finetune))
+app.command()(common(train.combine))
+app.command()(common(fit.fit))
+app.command()(common(calibrate.calibrate))
+app.command("import")(common(convert.convert))
+app.command("list")(common(describe.list_choices))
+app.command()(common(describe.info))
+app.command()(common(data.make_mixtures))
+app.command()(common(data.evaluate))
+app.command()(common(reproduce.reproduce))
+app.command()(common(compare.compare))
 
 
 def main() -> None:
@@ -97,6 +103,8 @@ def main() -> None:
     """
     with _signals() as caught, warnings.catch_warnings():
         _say_warnings()
+        VOICE.reset()
+        start = time.monotonic()
         try:
             if "" in sys.argv[1:]:
                 raise UsageError("an argument is empty", fix="leave it out, or look at where its value comes from")
@@ -120,7 +128,14 @@ def main() -> None:
         if code == INTERRUPTED:
             complain("stopped; what was finished before is whole")
             code = 128 + (caught or [signal.SIGINT])[0]
+        detail(f"{time.monotonic() - start:.1f} s; {_versions()}")
         sys.exit(code)
+
+
+def _versions() -> str:
+    """Return the versions that a result depends on, without importing anything."""
+    found = {name: version(package) for name, package in PACKAGES.items()}
+    return ", ".join(f"{name} {number}" for name, number in {**found, "python": platform.python_version()}.items())
 
 
 def _refuse(error: Exception) -> NoReturn:
@@ -142,7 +157,7 @@ def _say_warnings() -> None:
     """Print each warning as one line; those of other libraries begin with their class."""
 
     def say(message: Warning | str, category: type[Warning], *where: Any) -> None:
-        complain(message if issubclass(category, OURS) else f"{category.__name__}: {' '.join(str(message).split())}")
+        remark(message if issubclass(category, OURS) else f"{category.__name__}: {' '.join(str(message).split())}")
 
     for ours in OURS:
         warnings.simplefilter("always", ours)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from basis.cli import options as cli
+from basis.cli.voice import remark, tell
 from basis.core.errors import BasisError, UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def calibrate(
         raise UsageError(f"'{prior}' is no prior folder", fix="make one with `basis import`, and calibrate that")
     opened = None if data is None else open_dataset(data, data_dir)
     file = _write(prior, opened, n, seed, device, batch_size, overwrite)
-    typer.echo(f"{file}: `basis separate --prior {prior}` warns of mixtures that the prior did not make")
+    tell(f"{file}: `basis separate --prior {prior}` warns of mixtures that the prior did not make")
 
 
 def after_training(folder: Path, data: Dataset, n: int) -> None:
@@ -55,10 +56,10 @@ def after_training(folder: Path, data: Dataset, n: int) -> None:
         return
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        typer.echo(f"{folder}: calibrating, on {device} (Ctrl-C leaves it out)")
+        tell(f"{folder}: calibrating, on {device} (Ctrl-C leaves it out)")
         _write(str(folder), data, n, 0, device, min(n, BATCH), overwrite=True)
     except BasisError as error:
-        cli.complain(f"{folder} is trained, and not calibrated: {error}")
+        remark(f"{folder} is trained, and not calibrated: {error}")
 
 
 def _write(

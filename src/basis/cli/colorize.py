@@ -10,6 +10,7 @@ import typer
 
 from basis.cli import options as cli
 from basis.cli.separate import OutOption, ResizeOption
+from basis.cli.voice import VOICE, remark
 from basis.core.errors import UsageError
 
 USUAL = "fast"  # a sample, since a mean of several is pale; nearer to true colours than "paper", see docs/results.md
@@ -28,7 +29,10 @@ LumaOption = Annotated[
 
 
 def colorize(
-    paths: Annotated[list[Path], typer.Argument(help="Grey images, arrays (.npy .npz .pt), or folders of them.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Grey images, arrays (.npy .npz .pt), folders of them, or - for standard input."),
+    ],
     prior: PriorOption = "cifar10-colour",
     luma: LumaOption = "mean",
     noise: cli.NoiseOption = 0.0,
@@ -92,7 +96,7 @@ def colorize(
     def work(path: Path, folder: Path, request: dict) -> str:
         grey, coloured = read_grey(path, priors[0].shape, mixing.weights, resize=resize, background=background)
         if coloured:
-            cli.complain(f"{path}: in colour, turned to grey first (--luma {luma})")
+            remark(f"{path}: in colour, turned to grey first (--luma {luma})")
         grey = 1 - grey if invert else grey
         check_free(folder, file_names(len(grey), 1, samples, COLORIZED))
         fitted, count = given.windowed(priors, grey, path)
@@ -102,7 +106,11 @@ def colorize(
             frames = animate(run, grey, mixing, path.name, COLORIZED)
         if found := run.result.assessment:
             worth.complain_of(path, found.doubtful, len(grey), worth.COLORIZE)
-        timing = {"input": str(path), "input_in_colour": coloured, "seconds": round(time.monotonic() - start, 2)}
+        timing = {
+            "input": VOICE.words(path),
+            "input_in_colour": coloured,
+            "seconds": round(time.monotonic() - start, 2),
+        }
         write(folder, run.result, frames, request, {**timing, **count, **facts, "versions": versions()}, COLORIZED)
         return worth.words(run.result, priors)
 

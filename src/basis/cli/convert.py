@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
+from basis.cli.voice import tell
 from basis.io.durable import sha256_of
 
 
@@ -40,7 +41,7 @@ def convert(
     request = {"format": kind, "checkpoint": checkpoint, "sha256": _hashes(checkpoint), "settings": given}
     with claim(dest):
         if not needed(dest, PRIOR, request, overwrite=overwrite, resume=resume):
-            typer.echo(f"{dest}: imported already")
+            tell(f"{dest}: imported already")
             return
         foreign = reader.read(checkpoint)
         card = {**foreign.card, "command": f"basis import {kind} {checkpoint} {dest}", "imported_from": checkpoint}
@@ -48,7 +49,7 @@ def convert(
         with replacing(dest, PRIOR, request) as new:
             put(content, new, card)
     shape = "×".join(map(str, foreign.prior.shape))
-    typer.echo(f"{dest}: {type(foreign.prior).__name__} over images of {shape}; separate with --prior {dest}")
+    tell(f"{dest}: {type(foreign.prior).__name__} over images of {shape}; separate with --prior {dest}")
 
 
 def _hashes(checkpoint: str) -> list[str]:

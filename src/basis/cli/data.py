@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from basis.cli import options as cli
+from basis.cli.voice import remark, tell
 from basis.core.errors import DataError, UsageError
 from basis.io.durable import write_atomically
 
@@ -54,7 +55,7 @@ def make_mixtures(
         wanted = needed(out, mix.KIND, mix.request(drawn), overwrite=overwrite, resume=resume)
         if wanted:
             mix.save_mixtures(drawn, out)
-    typer.echo(f"{n} mixtures of {mixing.sources} sources {'' if wanted else 'already '}in {out}")
+    tell(f"{n} mixtures of {mixing.sources} sources {'' if wanted else 'already '}in {out}")
 
 
 def evaluate(
@@ -118,7 +119,7 @@ def evaluate(
     }
     with claim(json_file, file=True) if json_file else nullcontext():
         if json_file and not needed_file(json_file, plain(facts), overwrite=overwrite, resume=resume):
-            typer.echo(f"{json_file}: there already")
+            tell(f"{json_file}: there already")
             return
         start = time.monotonic()
         run = stream(
@@ -149,7 +150,7 @@ def evaluate(
 def _tell(note: str, spent: Tensor | None) -> None:
     """Print what the figures lack, and what they cost."""
     if note:
-        cli.complain(note)
+        remark(note)
     if spent is not None and spent.any():
         typer.echo(f"{spent.float().mean():.0f} evaluations a source ({spent.min()} to {spent.max()})")
 
@@ -186,7 +187,7 @@ def _problem(
                 f"the mixtures in {data} have noise {found.noise:g}, got --noise {noise:g}", fix="leave --noise out"
             )
         if n < len(found.mixture):
-            cli.complain(f"the first {n} of {len(found.mixture)} mixtures; pass --n for more")
+            remark(f"the first {n} of {len(found.mixture)} mixtures; pass --n for more")
         return mix.first(found, n)
     mixing = given.mixing(sources, weights)
     loaded = open_dataset(data, data_dir)

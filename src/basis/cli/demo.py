@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from basis.cli import options as cli
+from basis.cli.voice import tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ def demo(
         needed(out, "demo", request, overwrite=True)
         with replacing(out, "demo", request) as new:
             _separate(new, out, prior, seed)
-    typer.echo(f"\nLook at {out / 'demo.png'}, and at anneal.gif in each folder.")
+    tell(f"\nLook at {out / 'demo.png'}, and at anneal.gif in each folder.")
 
 
 def _separate(folder: Path, out: Path, prior: str, seed: int) -> None:
@@ -63,7 +64,7 @@ def _separate(folder: Path, out: Path, prior: str, seed: int) -> None:
         for i, name in enumerate(chosen):
             facts = {"example": name, "seed": seed, "psnr": figures[i].item(), "prior": prior, "versions": versions()}
             fill(folder / name, result.mixture[i], result.samples[i], 0, mixing, frames[i], facts)
-            typer.echo(f"{name:12} {count} sources: {figures[i]:5.1f} dB, in {out / name}")
+            tell(f"{name:12} {count} sources: {figures[i]:5.1f} dB, in {out / name}")
             blank: list[Tensor | None] = [None] * (4 - count)
             rows.append([result.mixture[i] / count, *ordered[i], *blank, *truth[i], *blank])
     labels = ["mixture", *(f"source {k}" for k in range(1, 5)), *(f"truth {k}" for k in range(1, 5))]

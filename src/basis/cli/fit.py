@@ -13,6 +13,8 @@ import typer
 
 from basis.cli import options as cli
 from basis.cli.data import TaskOption
+from basis.cli.progress import progress as show
+from basis.cli.voice import Stopped, tell
 from basis.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def fit(
     loaded, start = open_dataset(data, data_dir), time.monotonic()
     with claim(folder):
         if not needed(folder, METHOD, request, overwrite=overwrite, resume=resume):
-            typer.echo(f"{folder}: learned already")
+            tell(f"{folder}: learned already")
             return
         images, labels = loaded.images(SPLIT)
         pools = mix.pools(loaded, labels, task)
@@ -89,22 +91,20 @@ def fit(
                 put(content, new, card)
         except OSError as error:
             raise cannot_write(folder, error) from error
-    typer.echo(f"{folder}: {progress.step} steps, loss {progress.loss:.4f}; separate with --method {folder}")
+    tell(f"{folder}: {progress.step} steps, loss {progress.loss:.4f}; separate with --method {folder}")
 
 
 def _follow(method: str, separator: Learned, images: list[Tensor], folder: Path) -> Learning:
     """Let the separator learn behind a progress bar; return where it ended."""
-    from tqdm import tqdm
-
     progress = None
     try:
-        with tqdm(unit="step", desc=method, dynamic_ncols=True, disable=None) as bar:
+        with show(method, leave=True) as bar:
             for progress in separator.fit(images):
                 bar.total = progress.steps
                 bar.update(progress.step - bar.n)
                 bar.set_postfix_str(f"loss {progress.loss:.4f}", refresh=False)
     except KeyboardInterrupt:
-        raise cli.Stopped(f"stopped before the method had learned; nothing is written to {folder}") from None
+        raise Stopped(f"stopped before the method had learned; nothing is written to {folder}") from None
     if progress is None:
         raise UsageError(f"method '{method}' took no step", fix="let it take some with --set")
     return progress

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from basis.cli import options as cli
+from basis.cli.voice import tell
 from basis.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def generate(
     facts = {"prior": prior, "prior_sha256": given.hashes(prior), "n": n, "seed": seed, "precision": precision}
     with claim(out, file=True):
         if not needed_file(out, facts, overwrite=overwrite, resume=resume):
-            typer.echo(f"{out}: there already")
+            tell(f"{out}: there already")
             return
         write_picture(out, _draw(prior, n, seed, device, precision, compile_), facts)
-    typer.echo(str(out))
+    tell(str(out))
 
 
 def _draw(prior: str, n: int, seed: int, device: str, precision: str, compile: bool) -> Image.Image:

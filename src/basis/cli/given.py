@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torch import Tensor
-from tqdm import tqdm
 
-from basis.cli.options import complain
+from basis.cli.progress import progress
+from basis.cli.voice import detail, remark
 from basis.core.checks import device_of
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
@@ -57,6 +57,9 @@ def priors(names: str, sources: int, device: str, precision: str = "no", compile
     loaded = {name: load_prior(name, device) for name in dict.fromkeys(parts)}
     if precision != "no" or compile:
         loaded = {name: Accelerated(prior, precision, compile) for name, prior in loaded.items()}
+    for name, prior in loaded.items():
+        shape, size = "×".join(map(str, prior.shape)), sum(value.numel() for value in prior.parameters())
+        detail(f"prior {name}: {type(prior).__name__} over {shape}, {size:,} parameters, on {prior.device}")
     return [loaded[name] for name in (parts if len(parts) > 1 else parts * sources)]
 
 
@@ -70,7 +73,7 @@ def windowed(priors: list[Prior], mixture: Tensor, path: Path) -> tuple[list[Pri
         return priors, {}
     wrapped = {id(prior): Windowed(prior, size) for prior in priors}
     count = len(wrapped[id(priors[0])].corners)
-    complain(f"{path}: {size[1]}×{size[0]} pixels by {count} windows of {window[1]}×{window[0]}")
+    remark(f"{path}: {size[1]}×{size[0]} pixels by {count} windows of {window[1]}×{window[0]}")
     return [wrapped[id(prior)] for prior in priors], {"windows": count}
 
 
@@ -87,7 +90,9 @@ def method(
     For a folder it is the separator that the folder holds, which has taken them.
     """
     if name is None or not stored(name):
-        return resolve(name, settings, budget, priors, mixing)
+        chosen, rest = resolve(name, settings, budget, priors, mixing)
+        detail(f"method {chosen}, {', '.join(f'{key}={value}' for key, value in rest.items()) or 'its own settings'}")
+        return chosen, rest
     if budget is not None:
         raise UsageError("a budget chooses the method", fix="give --method or --budget, not both")
     return load_separator(name, device, **settings), {}
@@ -125,7 +130,7 @@ def settings(steps: int | None, levels: int | None, others: list[str] | None) ->
 
 def watch(run: Run, title: str, batches: int = 1) -> Iterator[State]:
     """Yield a run's states behind a progress bar with the time left."""
-    with tqdm(desc=title, unit="step", dynamic_ncols=True, leave=False, smoothing=0.05, disable=None) as bar:
+    with progress(title) as bar:
         for state in run:
             bar.total = state.steps * batches
             bar.update()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import typer
@@ -10,12 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from basis.cli import given, worth
-from basis.cli.options import Stopped, complain
-from basis.core.errors import DataError, DivergenceError
+from basis.cli.voice import VOICE, Stopped, complain, tell
+from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.mixing import Mixing
 from basis.core.separator import Run, Separation
 from basis.io.claim import claim
 from basis.io.durable import sha256_of
+from basis.io.limits import check_bytes, most_bytes
 from basis.io.output import needed, replacing
 from basis.runs.read import find
 from basis.runs.write import fill
@@ -23,6 +29,7 @@ from basis.signals.film import Film
 from basis.signals.pictures import SEPARATED, Words
 
 KIND = "separation"
+STDIN = Path("-")
 
 
 def each(
@@ -42,14 +49,14 @@ def each(
         work: called with an input, its folder, and what its result depends on; returns what it is worth.
         overwrite, resume: what to do where there is a result already, see `basis.io.output.needed`.
     """
-    failed, found, jobs = 0, find(paths), []
-    with claim(out):
+    failed, jobs = 0, []
+    with received(paths) as found, claim(out):
         for path, name in zip(found, names(found), strict=True):
             own = {**request, "input_sha256": sha256_of(path) if path.is_file() else None}
             if needed(out / name, KIND, own, overwrite=overwrite, resume=resume):
                 jobs.append((path, out / name, own))
             else:
-                typer.echo(f"{path}: there already, in {out / name}")
+                tell(f"{path}: there already, in {out / name}")
         for path, folder, own in jobs:
             try:
                 words = work(path, folder, own)
@@ -59,10 +66,47 @@ def each(
             except KeyboardInterrupt:
                 raise Stopped(f"stopped at {path}; what was finished before is whole in {out}") from None
             else:
-                typer.echo(f"{path}: {words}, in {folder}")
+                tell(f"{path}: {words}, in {folder}")
     if failed:
         complain(f"{failed} of {len(found)} inputs failed")
         raise typer.Exit(1)
+
+
+@contextmanager
+def received(paths: list[Path]) -> Iterator[list[Path]]:
+    """Give the files that paths stand for, see `find`: for `-` one with what is on standard input.
+
+    Raises:
+        UsageError: `-` twice.
+        DataError: nothing is on standard input, or more than may be read.
+    """
+    if paths.count(STDIN) > 1:
+        raise UsageError("standard input can be read once, got - twice", fix="give - once")
+    if STDIN not in paths:
+        yield find(paths)
+        return
+    content = sys.stdin.buffer.read(most_bytes() + 1)
+    if not content:
+        raise DataError("standard input is empty", fix="send a picture or an array, for instance `… - < mixture.png`")
+    check_bytes(Path("standard input"), len(content))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"stdin{_suffix(content)}"
+        file.write_bytes(content)
+        VOICE.names[str(file)] = "standard input"
+        yield find([file if path == STDIN else path for path in paths])
+
+
+def _suffix(content: bytes) -> str:
+    """Return the ending of a file's name that says what it holds; readers find out the kind of a picture."""
+    if content.startswith(b"\x93NUMPY"):
+        return ".npy"
+    if not content.startswith(b"PK"):
+        return ".png"
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as file:
+            return ".pt" if any(name.endswith("data.pkl") for name in file.namelist()) else ".npz"
+    except zipfile.BadZipFile:
+        return ".npz"
 
 
 def names(paths: list[Path]) -> list[str]:

@@ -1,8 +1,7 @@
-"""What several commands share: their options, and how they say things. Light: it does not import torch."""
+"""What several commands share: their options. Light: it does not import torch."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -46,12 +45,3 @@ OverwriteOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Keep results of the same settings that are there; do what is missing.")
 ]
-
-
-class Stopped(Exception):
-    """The user or the system stopped a command; says what is finished and how to go on."""
-
-
-def complain(message: object) -> None:
-    """Print one line to standard error."""
-    print(f"basis: {message}", file=sys.stderr)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from basis.cli import options as cli
+from basis.cli.progress import progress
+from basis.cli.voice import Stopped
 from basis.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def reproduce(
     try:
         found = _follow(chosen, setup, out, workers)
     except KeyboardInterrupt:
-        raise cli.Stopped(f"stopped; finished mixtures are in {out}, and the same command goes on from there") from None
+        raise Stopped(f"stopped; finished mixtures are in {out}, and the same command goes on from there") from None
     for name, outcome in found.outcomes.items():
         typer.echo(f"\n{name}\n{table(outcome)}")
     typer.echo(f"\n{found.report}")
@@ -140,22 +142,20 @@ def _tell(found: list[Cost]) -> None:
 
 def _follow(names: list[str], setup: Setup, out: Path, workers: int) -> Reproduction:
     """Run behind a progress bar."""
-    from tqdm import tqdm
-
     from basis.paper.run import reproduce as run
 
     steps, title = run(names, setup, out, workers), ""
-    with tqdm(unit="step", dynamic_ncols=True, leave=False, smoothing=0.05, disable=None) as bar:
+    with progress() as bar:
         while True:
             try:
-                progress = next(steps)
+                now = next(steps)
             except StopIteration as stop:
                 return stop.value
-            if progress.title != title:
-                title = progress.title
-                bar.reset(progress.total)
+            if now.title != title:
+                title = now.title
+                bar.reset(now.total)
                 bar.set_description(title)
-            bar.update(progress.done - bar.n)
+            bar.update(now.done - bar.n)
 
 
 def table(outcome: Outcome) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
+from basis.cli.voice import VOICE, remark
 
 WINDOWS_DISAGREE = (
     "windows do not agree on which picture is whose: every source may show parts of all, and be worse than that of "
@@ -27,7 +28,9 @@ WindowsOption = Annotated[
 
 
 def separate(
-    paths: Annotated[list[Path], typer.Argument(help="Images, arrays (.npy .npz .pt), or folders of them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Images, arrays (.npy .npz .pt), folders of them, or - for standard input.")
+    ],
     prior: cli.PriorOption = "mnist",
     sources: cli.SourcesOption = None,
     weights: cli.WeightsOption = None,
@@ -99,7 +102,7 @@ def separate(
         check_free(folder, file_names(len(mixture), mixing.sources, samples))
         fitted, count = given.windowed(priors, mixture, path)
         if count and mixing.sources > 1:
-            cli.complain(f"warning: {path}: {WINDOWS_DISAGREE}")
+            remark(f"warning: {path}: {WINDOWS_DISAGREE}")
         start = time.monotonic()
         sigma = noise * mixing.sources if mean else noise  # the mixture is as many times the image
         run = stream(mixture, fitted, mixing, separator, noise=sigma, seed=seed, samples=samples, **rest)
@@ -107,7 +110,7 @@ def separate(
             frames = animate(run, mixture, mixing, path.name)
         if found := run.result.assessment:
             worth.complain_of(path, found.doubtful, len(mixture), worth.SEPARATE)
-        timing = {"input": str(path), "image_is_mean": mean, "seconds": round(time.monotonic() - start, 2)}
+        timing = {"input": VOICE.words(path), "image_is_mean": mean, "seconds": round(time.monotonic() - start, 2)}
         timing |= {"inverted": True} if invert else {}
         write(folder, run.result, frames, request, {**timing, **count, **facts, "versions": versions()})
         return worth.words(run.result, priors)

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from basis.api import UNLIKELY
-from basis.cli.options import complain
+from basis.cli.voice import remark
 from basis.core.assessment import Assessment
 from basis.core.errors import UncertainWarning, UnlikelyMixtureWarning
 from basis.core.prior import Prior
@@ -36,7 +36,7 @@ def complain_of(path: Path, unlikely: Sequence[int], count: int, advice: str) ->
     if unlikely:
         more = ", …" if len(unlikely) > NAMED else ""
         which = f", mixture {', '.join(map(str, unlikely[:NAMED]))}{more} of {count}" if count > 1 else ""
-        complain(f"warning: {path}{which}: {UNLIKELY}. To fix: {advice}")
+        remark(f"warning: {path}{which}: {UNLIKELY}. To fix: {advice}")
 
 
 def words(result: Separation, priors: Sequence[Prior]) -> str:
