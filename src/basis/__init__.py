@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the table below says the sam
     from basis.posteriors.msdm import MSDM
     from basis.posteriors.unknown_weights import UnknownWeights, fit_weights
     from basis.priors._flow import flow_log_prob
+    from basis.priors._function import as_prior
     from basis.priors.gaussian import GaussianMixture
     from basis.priors.glow import Glow
     from basis.priors.ncsn import NCSN
@@ -93,6 +94,7 @@ _NAMES = {  # the public names of each module
     "basis.posteriors.msdm": "MSDM",
     "basis.posteriors.unknown_weights": "UnknownWeights fit_weights",
     "basis.priors._flow": "flow_log_prob",
+    "basis.priors._function": "as_prior",
     "basis.priors.gaussian": "GaussianMixture",
     "basis.priors.glow": "Glow",
     "basis.priors.ncsn": "NCSN",
@@ -169,6 +171,7 @@ __all__ = [
     "Windowed",
     "Wrapper",
     "align",
+    "as_prior",
     "calibrate",
     "count_sources",
     "example",

@@ -212,7 +212,7 @@ def test_interrupt(separate, image, array, out, monkeypatch, where):
     """Ctrl-C in the second input: the first is whole, the second's earlier result too, and nothing else is left."""
     separate(array)
     before = content(out / "array")
-    module = importlib.import_module({"computing": "basis.api", "writing": "basis.cli.inputs"}[where])
+    module = importlib.import_module({"computing": "basis.api", "writing": "basis.runs.view"}[where])
     name = {"computing": "stream", "writing": "fill"}[where]
     original, calls = getattr(module, name), []
 

@@ -61,10 +61,11 @@ def colorize(
     """
     from basis.api import stream
     from basis.cli import given, worth
-    from basis.cli.inputs import animate, each, write
+    from basis.cli.inputs import animate, each
     from basis.io.output import check_free
     from basis.mixings.grayscale import Grayscale
     from basis.runs.read import read_grey
+    from basis.runs.view import write
     from basis.runs.write import file_names, plain, versions
     from basis.signals.pictures import COLORIZED
 

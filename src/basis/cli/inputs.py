@@ -14,21 +14,20 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from basis.cli import given, worth
+from basis.cli import given
 from basis.cli.voice import VOICE, Stopped, complain, tell
 from basis.core.errors import DataError, DivergenceError, UsageError
 from basis.core.mixing import Mixing
-from basis.core.separator import Run, Separation
+from basis.core.separator import Run
 from basis.io.claim import claim
 from basis.io.durable import sha256_of
 from basis.io.limits import check_bytes, most_bytes
-from basis.io.output import needed, replacing
+from basis.io.output import needed
 from basis.runs.read import find
-from basis.runs.write import fill
+from basis.runs.view import KIND
 from basis.signals.film import Film
 from basis.signals.pictures import SEPARATED, Words
 
-KIND = "separation"
 STDIN = Path("-")
 
 
@@ -122,27 +121,3 @@ def animate(run: Run, mixture: Tensor, mixing: Mixing, title: str, words: Words 
     for state in given.watch(run, title):
         film.add(state)
     return film.frames(mixture, mixing, words)
-
-
-def write(
-    folder: Path,
-    result: Separation,
-    frames: list[list[Image.Image]],
-    request: dict,
-    facts: dict,
-    words: Words = SEPARATED,
-) -> None:
-    """Write a file's separations: into the folder, or a folder each inside it where the file held several."""
-    with replacing(folder, KIND, request) as new:
-        for i, mixture in enumerate(result.mixture):
-            target = new if len(result.mixture) == 1 else new / f"{i:05d}"
-            own = {**facts, "index": i, "residual": result.residual[i].item(), **worth.facts(result, i)}
-            if result.scores is not None:
-                own["scores"] = result.scores[i].tolist()
-            if result.modes is not None:
-                own["mode_rank_weights"] = result.modes[i].rank_weights.tolist()
-            if result.evaluations is not None:
-                own["evaluations"] = int(result.evaluations[i])
-            spread, notes = worth.shown(result, i)
-            samples, choice = result.samples[i], int(result.choice[i])
-            fill(target, mixture, samples, choice, result.mixing, frames[i], own, words, spread, notes)

@@ -63,9 +63,10 @@ def separate(
 
     from basis.api import stream
     from basis.cli import given, worth
-    from basis.cli.inputs import animate, each, write
+    from basis.cli.inputs import animate, each
     from basis.io.output import check_free
     from basis.runs.read import IMAGES, read_mixture
+    from basis.runs.view import write
     from basis.runs.write import file_names, plain, versions
     from basis.signals.pictures import white
 

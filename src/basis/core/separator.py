@@ -5,6 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,8 +24,16 @@ from basis.core.registry import Registry
 from basis.core.sampler import State
 from basis.core.settings import Typed
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-@dataclass(frozen=True, eq=False)
+
+def _view() -> ModuleType:
+    """Return what draws and writes separations. The core finds it by name, as registries do."""
+    return import_module("basis.runs.view")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Separation:
     """The result of a separation.
 
@@ -70,11 +82,50 @@ class Separation:
 
     @property
     def residual(self) -> Tensor:
-        """Reconstruction error ``‖m - g(x)‖²`` per pixel of the chosen sources, (B,).
-
-        That of the true sources is the variance of the mixture's noise.
-        """
+        """Reconstruction error ``‖m - g(x)‖²`` per pixel of the chosen sources, (B,), of true ones σ_y²."""
         return (self.mixture - self.remix).flatten(1).square().mean(1)
+
+    def __repr__(self) -> str:
+        count, samples, sources, *shape = self.samples.shape
+        facts = [f"residual {self.residual.mean().item():.1e}"]
+        if self.evaluations is not None:
+            facts.append(f"{self.evaluations.float().mean().item():.0f} evaluations a source")
+        worth = self.assessment
+        if worth is not None and worth.plausibility is not None:
+            facts.append(f"sources likelier than {worth.plausibility.mean().item():.0%} of the prior's own")
+        if worth is not None and worth.doubtful:
+            facts.append(f"{len(worth.doubtful)} unlikely")
+        mixtures = f"{count} mixture{'' if count == 1 else 's'} {tuple(self.mixture.shape[1:])}"
+        each = f"{samples} sample{'' if samples == 1 else 's'} of each"
+        return f"Separation of {mixtures} into {sources} sources {tuple(shape)}, {each}\n  {', '.join(facts)}"
+
+    def _repr_html_(self) -> str | None:
+        return _view().html(self)
+
+    def _repr_png_(self) -> bytes | None:
+        return _view().png(self)
+
+    def plot(self, index: int = 0) -> Image:
+        """Return the panel of one mixture as a picture of PIL, which notebooks show: sources, re-mix, error, figures.
+
+        Raises `UsageError` for another index, and where sources are no pictures, (1, H, W) or (3, H, W).
+        """
+        return _view().picture(self, index)
+
+    def to_pil(self, index: int = 0) -> list[Image]:
+        """Return the K chosen sources of one mixture as pictures of PIL; errors are those of `plot`."""
+        return _view().pictures(self, index)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the files that `basis separate` writes, without the animation: `source_K.png`, `sources.npy`, ….
+
+        Args:
+            folder: a new or empty folder, which is returned. Of several mixtures each has its own in it: 00000, ….
+
+        Raises:
+            UsageError: the folder holds something already, or the sources are no pictures.
+        """
+        return _view().save(self, folder)
 
 
 Stream = Generator[State, None, Separation]
@@ -132,6 +183,9 @@ def choose(method: str | Separator, settings: dict) -> Separator:
 class Run(Iterator[State]):
     """A separation under way: iterate over its states, then read ``result``.
 
+    Attributes:
+        batches: number of batches that the mixtures are separated in, each in the steps that a state tells.
+
     Example:
         >>> import basis
         >>> mixture = torch.ones(1, 28, 28)
@@ -143,8 +197,8 @@ class Run(Iterator[State]):
         torch.Size([1, 2, 1, 28, 28])
     """
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, stream: Stream, batches: int = 1) -> None:
+        self._stream, self.batches = stream, batches
         self._result: Separation | None = None
         self._error: Exception | None = None
 
