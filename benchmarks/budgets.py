@@ -19,7 +19,7 @@ from basis.core.separator import Separator, choose
 from basis.evaluate import mixtures as mix
 from basis.evaluate.evaluation import evaluate
 from basis.io.learned import load_separator
-from basis.presets import resolve
+from basis.io.presets import resolve
 from basis.runs.write import versions
 
 BATCH = 48

@@ -21,8 +21,8 @@ import torch
 import basis
 from basis.core.noise import Noise
 from basis.core.schedule import karras
+from basis.io.presets import resolve
 from basis.metrics.psnr import psnr
-from basis.presets import resolve
 from basis.runs.write import versions
 
 SAMPLES = 19  # the interval from the smallest to the largest covers 18 / 20
@@ -44,7 +44,7 @@ def draw(prior: basis.Prior, n: int, seed: int) -> torch.Tensor:
     noise = Noise((2, *prior.shape), seed, range(n))
     sampler = basis.Heun(karras(10.0, 0.01, 40, 7.0), churn=20.0)
     product = basis.Product([prior, prior])
-    *_, last = sampler.run(product, prior.mean + sampler.sigmas[0] * noise.normal(), noise.normal)
+    *_, last = sampler.run(product, prior.mean + sampler.levels[0] * noise.normal(), noise.normal)
     return last.x.clamp(*prior.data_range)
 
 

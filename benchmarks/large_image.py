@@ -22,7 +22,7 @@ from step import resident
 from torch import Tensor
 
 import basis
-from basis.presets import resolve
+from basis.io.presets import resolve
 from basis.priors.wrappers.windowed import Windowed
 from basis.runs.write import versions
 from basis.signals.pictures import grid

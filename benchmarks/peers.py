@@ -41,8 +41,8 @@ from basis.core.schedule import karras
 from basis.core.separator import choose
 from basis.evaluate import mixtures as mix
 from basis.evaluate.statistics import standard_error
+from basis.io.presets import resolve
 from basis.metrics.psnr import psnr
-from basis.presets import resolve
 from basis.runs.write import versions
 
 BATCH = 48

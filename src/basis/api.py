@@ -24,8 +24,8 @@ from basis.core.schedule import karras
 from basis.core.separator import Run, Separation, Separator, choose, join
 from basis.core.settings import Count, Whole, takes
 from basis.io.limits import check_request
+from basis.io.presets import resolve
 from basis.opening import array_of, mixing_of, priors_of, watch
-from basis.presets import resolve
 from basis.priors.wrappers.counted import counted
 from basis.samplers.annealed_langevin import AnnealedLangevin
 from basis.samplers.heun import Heun
@@ -69,7 +69,7 @@ def separate(
             `load_prior`.
         mixing: how the sources were mixed, for instance ``WeightedSum([1.0, 1.0])``.
         method: name of a preset or of a separator (see `basis list`), or a separator; by default "quality",
-            or "paper" with priors of discrete noise levels or unbounded values (`basis.presets.preferred`).
+            or "paper" with priors of discrete noise levels or unbounded values (`basis.io.presets.preferred`).
         weights: in place of a mixing: the weights α of a weighted sum, one for each source.
         budget: instead of a method: evaluations of the prior that may be spent for each source, everything included.
         noise: standard deviation σ_y >= 0 of Gaussian noise in the mixture, in its units. The sources then need not mix
@@ -212,7 +212,7 @@ def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None =
     target, centre, parts = Product([prior]), (low + high) / 2 if prior.data_range else 0.0, []
     for start in range(0, n, batch_size):
         noise = Noise(target.shape, seed, range(start, min(start + batch_size, n)), device=prior.device)
-        x = centre + sampler.sigmas[0] * noise.normal()
+        x = centre + sampler.levels[0] * noise.normal()
         for state in sampler.run(target, x, noise.normal):
             x = state.x
         parts.append(x[:, 0])

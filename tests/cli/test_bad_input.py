@@ -118,7 +118,7 @@ USAGE = {
     "--method qualty": ["unknown method 'qualty'", "did you mean quality?"],
     "--prior tinny": ["unknown prior 'tinny'", "did you mean tiny?"],
     "--prior tiny,tiny,tiny": ["got 3 priors for 2 sources", "one a source"],
-    "--device tpu": ["device 'tpu' is not available here", "use --device cpu"],
+    "--device tpu": ["device 'tpu' is not available here", "use device cpu"],
     "--precision bf8": ["unknown precision 'bf8'", "bf16"],
 }
 

@@ -4,14 +4,14 @@ import json
 
 import basis
 from basis.core.separator import SEPARATORS
-from basis.presets import PRESETS
+from basis.io.presets import names, resolve
 from cli.shared import fails
 
 
 def test_list_as_json(cli):
     found = json.loads(cli("list", "--json").out)
     assert found["methods"] == SEPARATORS.describe()
-    assert set(found["presets"]) == set(PRESETS)
+    assert set(found["presets"]) == set(names())
     assert {"priors", "bundled recipes", "bundled examples"} <= found.keys()
 
 
@@ -33,7 +33,7 @@ def test_a_setting_that_is_needed(cli):
 
 
 def test_a_preset_shows_its_own_settings(cli):
-    method, own = PRESETS["fast"]
+    method, own = resolve("fast", {})
     for command in ("list", "info"):
         (found,) = json.loads(cli(command, "fast", "--json").out)
         assert (found["kind"], method in found["summary"]) == ("preset", True)

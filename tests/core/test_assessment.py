@@ -225,7 +225,7 @@ def test_a_search_counts_its_candidates():
     """Two answers, 0.4 + 0.6 and, wrongly, 0.5 + 0.5; the spread is that of all candidates in the answer's order."""
     means = torch.tensor([0.2, 0.4, 0.6, 0.8])[:, None]
     prior = basis.GaussianMixture([1] * 4, means, torch.full((4, 1, 1), 1e-5))
-    search = basis.Search(candidates=12, batch=12, agree=13, steps=40, same=0.02, bounded=False)
+    search = basis.Search(candidates=12, batch=12, agree=13, steps=40, same=0.02, parts={"bounded": False})
     found = basis.separate(torch.ones(1), prior, SUM, search)
     counts, told = found.modes[0].counts, found.assessment
     assert (told.candidates.item(), len(counts)) == (12, 2)

@@ -59,7 +59,11 @@ BAD = {
         "means": [[], [0.0, 1.0], [[nan]], [["a"]], None, 1.0],
         "covariances": [[[[nan]]], [[[-1.0]]], [[1.0]], "a"],
     },
-    Flat: {"shape": SHAPES, "levels": LEVELS, "data_range": [(1, 0), (0, nan), (0, inf), (0, 0), 0.5, ("a", "b"), (0,)]},
+    Flat: {
+        "shape": SHAPES,
+        "levels": LEVELS,
+        "data_range": [(1, 0), (0, nan), (0, inf), (0, 0), 0.5, ("a", "b"), (0,)],
+    },
     Rescaled: {"scale": [0, -1, nan, inf, "a"], "shift": [nan, "a"]},
 }  # fmt: skip
 CASES = [(cls, name, value) for cls, names in BAD.items() for name, values in names.items() for value in values]

@@ -219,7 +219,7 @@ def test_what_is_known_is_seen_in_the_scale_of_the_data(arguments):
         grey = sum(w * x[:, c] for c, w in enumerate(weights)) - 0.3
         torch.testing.assert_close(seen[0][:, 3 + i], (grey / 0.25).clamp(-3, 3), rtol=0, atol=1e-5)
     assert (seen[0][:, 3:].abs() == 3).any()
-    assert (prior.condition, EDM(**arguments).known) == ("grayscale", None)
+    assert (prior.condition, EDM(**arguments).condition) == ("grayscale", None)
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.3, 2.0])

@@ -75,7 +75,7 @@ def test_a_number_in_its_range(name, value):
         ("search", {"steps": 0}, "steps"),
         ("search", {"refine_steps": True}, "refine_steps"),
         ("search", {"bounded": "False"}, "bounded"),
-        ("fast", {"noise_correlation": 2}, "share"),
+        ("fast", {"noise_correlation": 2}, "noise_correlation"),
         ("sample", {"posterior": "mmps", "iterations": "2"}, "iterations"),
         ("sample", {"sampler": "annealed_langevin", "sequential": "maybe"}, "sequential"),
         ("sample", {"sampler": "heun", "churn": True}, "churn"),
@@ -91,8 +91,8 @@ def test_a_setting_that_goes_through_several_constructors(method, settings, name
 
 def test_what_is_of_the_type_is_taken():
     for steps in (2, np.int64(2), np.uint8(2)):
-        assert basis.BASIS(steps=steps, project=np.bool_(False), delta=np.float32(1e-3)).sampler.steps == 20
-    assert basis.Sample(rho=7, eta=math.inf, project=None).sampler.eta == math.inf
+        assert basis.BASIS(steps=steps, project=np.bool_(False), delta=np.float32(1e-3)).sampler.total == 20
+    assert basis.Sample(rho=7, project=None, parts={"eta": math.inf}).chain.eta == math.inf
     assert basis.AnnealedLangevin(delta=None).delta > 0
     assert basis.NCSN(shape=(1, 28, 28), width=4, sigmas=np.array([1.0, 0.5])).levels == (1.0, 0.5)
     assert basis.Search(rank=None, temperature=1).rank is None

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 import basis
+from basis.core.mixing import scales, unequal
 from basis.core.noise import correlated
 from basis.core.prior import ScorePrior
-from basis.presets import UNEQUAL, resolve
-from basis.separators._levels import OwnLevels, scales, unequal
+from basis.io.presets import UNEQUAL, resolve
+from basis.priors.wrappers.own_levels import OwnLevels
 from closed_forms import closed_form, near, problem
 
 WEIGHTS = [[0.3, 0.7], [0.45, 0.55], [0.5, -1.5], [0.2, 0.3, 0.5]]

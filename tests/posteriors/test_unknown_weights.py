@@ -43,7 +43,7 @@ def test_weights_that_nobody_told(images):
     truth = images.means[pairs] + 0.02 * torch.randn(4, 2, 16, generator=torch.Generator().manual_seed(1))
     mixture, guess = (true[..., None] * truth).sum(1), basis.WeightedSum([1.0, 1.0])
     settings = {"steps": 60, "samples": 8}
-    fitted = basis.separate(mixture, images, guess, "best_of", inner=Unknown(), samples=8)
+    fitted = basis.separate(mixture, images, guess, "best_of", inner=UNKNOWN, samples=8)
     alphas = fit_weights(fitted.sources, mixture)
     order = basis.align(fitted.sources, truth)
     found = alphas.gather(1, order)
@@ -56,11 +56,8 @@ def test_weights_that_nobody_told(images):
     assert wrong > 3 * error
 
 
-class Unknown(basis.Sample):
-    """As on the command line: --method sample --set posterior=unknown_weights --set project=false."""
-
-    def __init__(self):
-        super().__init__("unknown_weights", steps=60, project=False, eta=float("inf"))
+# As on the command line: --method sample --set posterior=unknown_weights --set project=false.
+UNKNOWN = basis.Sample("unknown_weights", steps=60, project=False)
 
 
 def test_the_spread_holds_the_weights(images):

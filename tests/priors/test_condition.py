@@ -18,8 +18,8 @@ DRAWS = 20_000
 class Informed(basis.ScorePrior):
     """A Gaussian of which x holds the exact grey: ``E[x₀ | A x₀ = A x, B x₀ + σ ε = B x]`` for grey A and rest B."""
 
-    def __init__(self, mean, covariance, known="grayscale"):
-        super().__init__(SHAPE, known=known)
+    def __init__(self, mean, covariance, condition="grayscale"):
+        super().__init__(SHAPE, condition=condition)
         self.mean, self.covariance = mean, covariance
 
     def score(self, x, sigma):
@@ -49,7 +49,7 @@ def test_samples_follow_the_exact_posterior(gaussian):
     """Mean and covariance of colours given their grey, within five standard errors and the steps' own error."""
     m = np.array([0.6, 0.3])
     mixture = torch.tensor(m, dtype=torch.float32).reshape(1, 1, 2)
-    method = Sample(steps=200, sigma_max=10.0, sigma_min=0.003, eta=0.0)
+    method = Sample(steps=200, sigma_max=10.0, sigma_min=0.003, parts={"eta": 0.0})
     found = basis.separate(mixture, Informed(*gaussian), basis.Grayscale(), method, samples=DRAWS)
     x = found.samples[0, :, 0].flatten(1).double().numpy()
     mean, covariance = conditioned(*gaussian, m)
@@ -71,7 +71,7 @@ def test_the_grey_of_the_state_does_not_matter(gaussian, sigma):
         state = torch.tensor(x + 3 * shift * GREY.sum(0)).reshape(1, 1, *SHAPE)
         shown = basis.DDNM(prior, basis.Grayscale(), grey).denoise(state, sigma)
         np.testing.assert_allclose(shown.flatten(), expected, rtol=1e-6, atol=1e-6)
-        hidden = basis.DDNM(prior, basis.Grayscale(), grey, known=False).denoise(state, sigma)
+        hidden = basis.DDNM(prior, basis.Grayscale(), grey, use_condition=False).denoise(state, sigma)
         assert np.abs(hidden.flatten().numpy() - expected).max() > 0.01
 
 
@@ -81,20 +81,20 @@ def test_when_the_mixture_is_shown(gaussian):
     def shown(prior, mixing=None, m=grey, **settings):
         return basis.DDNM(prior, mixing or basis.Grayscale(), m, **settings).shown
 
-    informed, uninformed = (basis.Product([Informed(*gaussian, known)]) for known in ("grayscale", None))
+    informed, uninformed = (basis.Product([Informed(*gaussian, condition)]) for condition in ("grayscale", None))
     assert shown(informed)
     assert shown(informed, basis.Grayscale([0.3, 0.6, 0.1]))
     assert not shown(informed, noise=0.1)
     assert not shown(informed, basis.WeightedSum([1.0]), torch.zeros(1, *SHAPE))
     assert not shown(uninformed)
-    assert shown(uninformed, known=True)
-    assert not shown(informed, known=False)
+    assert shown(uninformed, use_condition=True)
+    assert not shown(informed, use_condition=False)
     with pytest.raises(basis.UsageError, match="a noisy mixture cannot be shown to the prior"):
-        shown(informed, noise=0.1, known=True)
+        shown(informed, noise=0.1, use_condition=True)
 
 
 def test_what_wraps_a_prior_passes_it_on(gaussian):
     prior = Informed(*gaussian)
-    assert basis.Product([prior]).known == basis.Rescaled(prior, 2.0).known == "grayscale"
-    assert basis.Windowed(prior, (3, 4)).known == basis.Accelerated(prior, "no").known == "grayscale"
-    assert basis.Product([prior, prior]).known is None
+    assert basis.Product([prior]).condition == basis.Rescaled(prior, 2.0).condition == "grayscale"
+    assert basis.Windowed(prior, (3, 4)).condition == basis.Accelerated(prior, "no").condition == "grayscale"
+    assert basis.Product([prior, prior]).condition is None

@@ -28,7 +28,7 @@ def test_one_step_by_hand(gaussian):
             eta = 2 * (0.1 * z[i].norm() / g[i].norm()) ** 2
             expected[i] += eta * g[i] + (2 * eta).sqrt() * z[i]
     torch.testing.assert_close(found, expected)
-    assert sampler.steps == 2
+    assert sampler.total == 2
 
 
 def test_samples_follow_the_prior(tiled):

@@ -147,7 +147,7 @@ def test_another_rank(digits, edm):
     def smooth(prior, x, sigma):
         return -x.diff(dim=-1).square().sum((1, 2, 3, 4))
 
-    found = basis.separate(mixture, edm, SUM, BestOf("basis", rank=smooth, levels=1, steps=2), samples=3)
+    found = basis.separate(mixture, edm, SUM, BestOf("basis", rank=smooth, parts={"levels": 1, "steps": 2}), samples=3)
     assert (
         found.choice.tolist() == smooth(None, found.samples.flatten(0, 1), None).unflatten(0, (2, 3)).argmax(1).tolist()
     )
@@ -217,10 +217,10 @@ def test_the_denoising_rank_agrees_with_posterior_odds():
 
 def test_settings_reach_the_inner_method(digits):
     assert SEPARATORS.get("best_of") is BestOf
-    found = BestOf(steps=7, ratio=0.5)
-    assert (found.inner.sampler.repeats, found.inner.ratio) == (7, 0.5)
-    assert isinstance(BestOf("average").inner, Average)
-    with pytest.raises(basis.UsageError, match=r"unknown setting of method 'basis': 'step'.*did you mean.* steps"):
+    found = BestOf.configured({"steps": 7, "ratio": 0.5})
+    assert (found.method.sampler.repeats, found.method.ratio) == (7, 0.5)
+    assert isinstance(BestOf("average").method, Average)
+    with pytest.raises(basis.UsageError, match=r"unknown setting of method 'best_of': 'step'.*did you mean.* steps"):
         basis.separate(torch.ones(1, 1, 2), digits, SUM, "best_of", step=3)
     with pytest.raises(basis.UsageError, match="unknown method 'bassis'"):
         BestOf("bassis")

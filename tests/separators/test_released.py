@@ -7,7 +7,7 @@ import torch
 
 import basis
 from basis.core.noise import Noise
-from basis.presets import SUMMARIES
+from basis.io.presets import summaries
 
 SIGMAS = [1.0, 0.59948425, 0.35938137, 0.21544347, 0.12915497, 0.07742637, 0.04641589, 0.02782559, 0.01668101, 0.01]
 FORMS = {  # step at the last level, σ²/γ², whether one source after another
@@ -75,4 +75,4 @@ def test_presets_say_whose_they_are(run_basis):
     assert code == 0
     for name in FORMS:
         assert f"  {name}" in out
-        assert "Released code" in SUMMARIES[name]
+        assert "Released code" in summaries()[name]

@@ -69,7 +69,7 @@ def test_parts_can_be_given_as_objects(mixtures, gaussian):
     by_name = basis.separate(mixtures, gaussian, SUM, "sample", posterior="mmps", steps=5, noise=0.1)
     sampler = basis.Ancestral(basis.karras(levels=5), eta=math.inf)
     for method in (
-        basis.Sample(basis.MMPS, sampler, noise=0.1),
+        basis.Sample(basis.MMPS, sampler, parts={"noise": 0.1}),
         basis.Sample(lambda *problem: basis.MMPS(*problem, noise=0.1), sampler, project=False),
     ):
         assert torch.equal(basis.separate(mixtures, gaussian, SUM, method).samples, by_name.samples)
@@ -89,26 +89,28 @@ def test_discrete_levels_are_kept():
 
 
 def test_settings_reach_posterior_and_sampler():
-    found = basis.Sample("mmps", "heun", steps=7, noise=0.1, iterations=2, churn=3.0)
-    assert found.settings == {"noise": 0.1, "iterations": 2}
-    assert (found.sampler.churn, len(found.sampler.sigmas)) == (3.0, 7)
-    assert (basis.Sample().sampler.eta, basis.Sample(eta=1.0).sampler.eta) == (math.inf, 1.0)
-    assert basis.Sample("msdm").sampler.eta == 1.0
-    assert basis.Sample(sampler="annealed_langevin", repeats=4, delta=1e-5).sampler.repeats == 4
+    own = {"noise": 0.1, "iterations": 2, "churn": 3.0}
+    found = basis.Sample.configured({"posterior": "mmps", "sampler": "heun", "steps": 7, **own})
+    assert found == basis.Sample("mmps", "heun", 7, parts=own)
+    assert found.posterior_settings == {"noise": 0.1, "iterations": 2}
+    assert (found.chain.churn, len(found.chain.levels)) == (3.0, 7)
+    assert (basis.Sample().chain.eta, basis.Sample(parts={"eta": 1.0}).chain.eta) == (math.inf, 1.0)
+    assert basis.Sample("msdm").chain.eta == 1.0
+    assert basis.Sample(sampler="annealed_langevin", repeats=4, parts={"delta": 1e-5}).chain.repeats == 4
 
 
 REFUSED = {
-    "near": ({"et": 1.0}, r"unknown setting of method 'sample' with projection and ancestral: 'et'.*did you mean eta"),
+    "near": ({"et": 1.0}, r"unknown setting of method 'sample': 'et'.*did you mean eta"),
     "near own": ({"step": 10}, "'step'.*did you mean steps"),
     "another posterior's": ({"iterations": 3}, "unknown setting.*'iterations'"),
     "another sampler's": ({"churn": 3, "posterior": "mmps"}, "unknown setting.*'churn'"),
     "argument": ({"sigmas": 3}, "unknown setting.*'sigmas'"),
-    "posterior": ({"posterior": "project"}, "unknown posterior 'project'.*did you mean projection"),
+    "posterior": ({"posterior": "dnm"}, "unknown posterior 'dnm'.*did you mean ddnm"),
     "sampler": ({"sampler": "hein"}, "unknown sampler 'hein'.*did you mean heun"),
     "repeats": ({"repeats": 2}, "sampler ancestral takes one step at each level, got repeats 2"),
     "range": ({"eta": -1}, "expected eta >= 0"),
     "noise": ({"noise": -1}, "standard deviation of at least 0"),
-    "text": ({"known": "much"}, "'known' of posterior ddnm takes true or false or none, got 'much'"),
+    "text": ({"use_condition": "much"}, "'use_condition' of posterior ddnm takes true or false or none, got 'much'"),
     "steps": ({"steps": 0}, "'steps' of method 'sample' takes a whole number"),
 }
 
@@ -130,7 +132,7 @@ def test_on_the_command_line(tmp_path, arguments, edm):
     assert run.exit_code == 0, run.output
     expected = basis.separate(
         np.full((1, 8, 8), 0.8), edm, basis.WeightedSum([1.0, 1.0]),
-        basis.Sample("mmps", steps=3, iterations=2, eta=1.0),
+        basis.Sample("mmps", steps=3, parts={"iterations": 2, "eta": 1.0}),
     )  # fmt: skip
     found = np.load(out / "mixture" / "sources.npy")
     np.testing.assert_allclose(found, expected.sources[0], atol=1e-5)

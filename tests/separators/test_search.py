@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import basis
 from basis.cli import app
 from basis.core.prior import ScorePrior
-from basis.presets import PRESETS, resolve, within
+from basis.io.presets import names, published, resolve, table
 from basis.priors.edm import EDM
 from basis.separators.search import Search
 from closed_forms import GAUSSIAN_3D, build, exact
@@ -44,15 +44,16 @@ def test_the_mean_of_the_mode_is_the_posterior_mean():
     # One mode: the mean of 64 exact samples, within 5 standard errors of the exact posterior mean.
     m, alphas = [0.1, -0.2, 0.6], [1.0, -0.5]
     _, means, H = exact([GAUSSIAN_3D] * 2, alphas, m, 0.0, 0.2)
-    sampler = {"posterior": "mmps", "noise": 0.2, "eta": 1.0, "noise_correlation": 0.0, "rho": 7.0}
-    method = Search(64, batch=64, agree=65, same=10.0, steps=60, sigma_max=3.0, **sampler)
+    parts = {"posterior": "mmps", "noise": 0.2, "eta": 1.0}
+    schedule = {"steps": 60, "sigma_max": 3.0, "rho": 7.0, "noise_correlation": 0.0}
+    method = Search(64, batch=64, agree=65, same=10.0, parts=parts, **schedule)
     found = basis.separate(torch.tensor(m), build(GAUSSIAN_3D), basis.WeightedSum(alphas), method)
     deviation = np.sqrt(np.linalg.inv(H[0]).diagonal())
     assert np.abs((found.sources[0].flatten().numpy() - means[0]) / (deviation / 8)).max() < 5
     np.testing.assert_allclose(found.modes[0].spread[0].flatten(), deviation, rtol=0.4)
     best = basis.separate(
         torch.tensor(m), build(GAUSSIAN_3D), basis.WeightedSum(alphas),
-        Search(8, batch=8, agree=9, same=10.0, steps=60, mean=False, sigma_max=3.0, **sampler),
+        Search(8, batch=8, agree=9, same=10.0, mean=False, parts=parts, **schedule),
     )  # fmt: skip
     assert np.abs((best.sources[0].flatten().numpy() - means[0]) / (deviation / 8)).max() > 5
 
@@ -129,7 +130,7 @@ def test_plain_mixtures_cost_less():
     ids=str,
 )
 def test_what_is_spent_is_what_the_network_is_asked(settings, counted, images):
-    method = Search(steps=5, **settings)
+    method = Search.configured({"steps": 5, **settings})
     backward = 2 if settings.get("posterior") == "mmps" else 1  # a backward pass counts as an evaluation
     found = basis.separate(images, counted, SUM, method, samples=2)
     ranking = 6 * 2 * sum(int(modes.counts.sum()) for modes in found.modes) if backward == 2 else 0
@@ -144,7 +145,7 @@ def test_no_budget_is_exceeded_and_little_is_left(budget, counted, images):
 
 def test_all_budgets_add_up():
     for budget in range(1, 3000):
-        method, settings = within(budget)
+        method, settings = table().within(budget, 2)
         spent = settings["steps"] if method == "sample" else settings["candidates"] * (settings["steps"] + 6)
         assert 0.93 * budget <= spent <= budget
         assert settings["steps"] >= 1
@@ -152,19 +153,20 @@ def test_all_budgets_add_up():
 
 def test_budgets_of_colour_add_up():
     for budget in range(3, 3000):
-        method, settings = within(budget, colours=2)
+        method, settings = table("photographs").within(budget, 2)
         cost = 3 * settings["steps"]
         spent = cost if method == "sample" else settings["candidates"] * (cost + 6)
         assert spent <= budget < spent + 3 * settings.get("candidates", 1) + settings.get("candidates", 1)
         assert settings["steps"] >= 1
     with pytest.raises(basis.UsageError, match="takes 3 evaluations"):
-        within(2, colours=2)
+        table("photographs").within(2, 2)
 
 
-def test_presets_of_several_images_in_colour(images):
+def test_presets_of_several_photographs(images):
     """They match moments; others are projected."""
     arguments = {"shape": [3, 8, 8], "widths": [8], "blocks": [1], "attention": [False], "mean": 0.5, "std": 0.25}
     prior = Counted(EDM(**arguments))
+    prior.presets = table("photographs")
     mixture = images[:1].expand(-1, 3, -1, -1)
     for name, most in (("fast", 96), ("quality", 612)):
         method, settings = resolve(name, {}, priors=[prior, prior])
@@ -176,10 +178,11 @@ def test_presets_of_several_images_in_colour(images):
     assert resolve("paper", {}, priors=[prior, prior]) == ("basis", {})
 
 
-def test_presets_of_one_image_in_colour(images):
+def test_presets_of_one_photograph(images):
     arguments = {"shape": [3, 8, 8], "widths": [8], "blocks": [1], "attention": [False], "mean": 0.5, "std": 0.25}
     prior = Counted(EDM(**arguments))
-    assert {name for name in PRESETS if resolve(name, {}, priors=[prior]) != resolve(name, {})} == {"fast", "quality"}
+    prior.presets = table("photographs")
+    assert {name for name in names() if resolve(name, {}, priors=[prior]) != resolve(name, {})} == {"fast", "quality"}
     for way, most in (({"method": "fast"}, 20), ({"method": "quality"}, 100), ({"budget": 300}, 300)):
         prior.calls = 0
         basis.separate(images[:1, 0, None] / 2, prior, basis.Grayscale(), **way)
@@ -212,7 +215,7 @@ def test_what_is_done_where_no_method_is_named(edm, images):
     m = torch.zeros(1, 3)
     paper = basis.separate(m, unbounded, SUM, "paper", levels=2, **few)
     assert torch.equal(basis.separate(m, unbounded, SUM, levels=2, **few).samples, paper.samples)
-    assert PRESETS["paper"] == ("basis", {})
+    assert published()["paper"]["method"] == "basis"
     with pytest.raises(basis.UsageError, match="a budget chooses the method"):
         basis.separate(images, edm, SUM, "fast", budget=20)
     with pytest.raises(basis.UsageError, match="budget of at least 1"):
@@ -250,8 +253,8 @@ BAD = {
     "rounds": ({"rounds": -1}, r"'rounds' of method 'search' takes a whole number \(at least 0\), got -1"),
     "temperature": ({"temperature": 0}, "'temperature' of method 'search' takes a number"),
     "rank": ({"rank": "flows"}, "unknown rank 'flows'.*did you mean flow"),
-    "setting": ({"et": 1.0}, "unknown setting of method 'sample'.*'et'"),
-    "noise_correlation": ({"noise_correlation": 1.5}, "'share' of method 'search' takes a number"),
+    "setting": ({"et": 1.0}, "unknown setting of method 'search'.*'et'"),
+    "noise_correlation": ({"noise_correlation": 1.5}, "'noise_correlation' of method 'search' takes a number"),
     "density": ({"rank": "likelihood", "steps": 2}, "a prior of kind EDM does not give"),
 }
 

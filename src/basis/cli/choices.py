@@ -13,11 +13,11 @@ from basis.core.mixing import MIXINGS
 from basis.core.posterior import POSTERIORS
 from basis.core.registry import Registry
 from basis.core.sampler import SAMPLERS
-from basis.core.separator import SEPARATORS
+from basis.core.separator import PARTS, SEPARATORS
 from basis.io.checkpoint import PRIORS
 from basis.io.format import FORMATS
+from basis.io.presets import names, resolve, summaries
 from basis.paper.experiment import EXPERIMENTS
-from basis.presets import PRESETS, SUMMARIES
 
 KINDS: dict[str, Registry] = {
     "methods": SEPARATORS,
@@ -50,17 +50,17 @@ def choices(name: str) -> list[Choice]:
         UsageError: nothing is called so.
     """
     found = []
-    if name in PRESETS:
-        method, own = PRESETS[name]
+    if name in names():
+        method, own = resolve(name, {})
         found.append(
-            Choice("preset", name, f"{SUMMARIES[name]} Method {method}.", _settings(SEPARATORS.get(method), own))
+            Choice("preset", name, f"{summaries()[name]} Method {method}.", _settings(SEPARATORS.get(str(method)), own))
         )
     for registry in KINDS.values():
         if name in registry.names():
             cls = registry.get(name)
             found.append(Choice(registry.kind, name, registry.describe()[name], _settings(cls, {})))
     if not found:
-        raise unknown("choice", name, {*PRESETS, *(each for registry in KINDS.values() for each in registry.names())})
+        raise unknown("choice", name, {*names(), *(each for registry in KINDS.values() for each in registry.names())})
     return found
 
 
@@ -75,6 +75,7 @@ def _settings(make: Callable, own: dict[str, Any]) -> list[dict[str, Any]]:
             "meaning": field.meaning,
         }
         for field in fields(make)
+        if field.name != PARTS
     ]
     further = {name: value for name, value in own.items() if name not in {one["name"] for one in found}}
     return found + [

@@ -28,7 +28,7 @@ def list_choices(
     from basis.assets import examples, recipes
     from basis.cli.choices import KINDS
     from basis.io import checkpoint
-    from basis.presets import SUMMARIES
+    from basis.io.presets import summaries
 
     if name is not None:
         _show_settings(name, as_json)
@@ -37,7 +37,7 @@ def list_choices(
     cards = {prior: checkpoint.read_card(path).get("summary", "") for prior, path in weights.items()}
     tables = {
         "priors": cards,
-        "presets": SUMMARIES,
+        "presets": summaries(),
         **{kind: registry.describe() for kind, registry in KINDS.items()},
     }
     tables["bundled recipes (basis train recipe:NAME)"] = recipes.describe()
@@ -67,9 +67,9 @@ def info(
     from basis.core.separator import SEPARATORS
     from basis.io.checkpoint import foreign, load_prior, open_weights, pretrained, read_card
     from basis.io.learned import load_separator
-    from basis.presets import SUMMARIES
+    from basis.io.presets import summaries
 
-    if source in (*SUMMARIES, *SEPARATORS.names()) and not (source in pretrained() or Path(source).exists()):
+    if source in (*summaries(), *SEPARATORS.names()) and not (source in pretrained() or Path(source).exists()):
         _show_settings(source, as_json)
         return
     if reader := foreign(source):

@@ -18,8 +18,9 @@ from basis.core.separator import SEPARATORS, Run, Separator
 from basis.core.settings import from_text
 from basis.io.checkpoint import foreign, load_prior, locate, read_card, weights_sha256
 from basis.io.learned import load_separator
+from basis.io.presets import names as preset_names
+from basis.io.presets import resolve
 from basis.mixings.weighted_sum import WeightedSum
-from basis.presets import PRESETS, resolve
 from basis.priors.wrappers.accelerated import Accelerated
 from basis.priors.wrappers.windowed import Windowed
 
@@ -100,7 +101,7 @@ def method(
 
 def stored(method: str) -> bool:
     """Whether a method is a folder or file; a preset or method of that name comes first."""
-    return method not in (*PRESETS, *SEPARATORS.names()) and Path(method).exists()
+    return method not in (*preset_names(), *SEPARATORS.names()) and Path(method).exists()
 
 
 def method_hash(name: str | None) -> str | None:

@@ -99,7 +99,7 @@ def device_of(device: object) -> torch.device:
             raise TypeError
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, TypeError) as error:  # NotImplementedError is a RuntimeError
-        raise UsageError(f"device '{device}' is not available here", fix="use cpu") from error
+        raise UsageError(f"device '{device}' is not available here", fix="use device cpu") from error
     return torch.device(device)
 
 

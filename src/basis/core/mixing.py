@@ -12,6 +12,8 @@ from torch import Tensor
 from basis.core.registry import Registry
 
 CONSTANT, RANDOM = 8, 16  # sources that are tried at all combinations of their bounds; random stacks
+LEAST = 0.05  # of the largest weight: smaller ones count as this much, so that levels differ by 20 at most
+EQUAL = 1e-4  # relative difference up to which weights count as equal
 GAIN_ITERATIONS = 30
 PROJECTION_ITERATIONS = 200
 
@@ -170,6 +172,32 @@ def weights_of(mixing: Mixing, shape: Sequence[int], device: torch.device | str 
         found.append((mixing(alone)[0] * x[0, k]).sum() / x[0, k].square().sum())
     alphas = torch.stack(found)
     return alphas if torch.allclose(m[0], torch.tensordot(alphas, x[0], 1)) else None
+
+
+def unequal(alphas: Tensor | None) -> bool:
+    """Return whether these are weights, and differ in size or sign.
+
+    Example:
+        >>> unequal(torch.tensor([0.5, 0.5])), unequal(torch.tensor([0.45, 0.55])), unequal(None)
+        (False, True, False)
+    """
+    return alphas is not None and bool((alphas - alphas.mean()).abs().max() > EQUAL * alphas.abs().max())
+
+
+def scales(alphas: Tensor) -> Tensor:
+    """Return noise scales ``s_k ∝ 1 / α_k``, (K,), of mean size 1 and with the sign of α_k; all 1 for equal weights.
+
+    The noise ``α_k s_k ε_k`` of all sources in the mixture is then alike, so that noise that they have in common is
+    undone where the mixture is met, as it is for equal weights. The source of the smallest weight has the most noise in
+    its own units: it is the one of which the mixture says the least.
+
+    Example:
+        >>> scales(torch.tensor([0.25, 0.75]))
+        tensor([1.5000, 0.5000])
+    """
+    size = alphas.abs().clamp_min(LEAST * alphas.abs().max())
+    inverse = torch.where(alphas < 0, -1, 1) / size
+    return inverse / inverse.abs().mean()
 
 
 MIXINGS = Registry("mixing", "basis.mixings", Mixing)

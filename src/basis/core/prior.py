@@ -15,6 +15,7 @@ from basis.core.arrays import plain_torch
 from basis.core.checks import data_range_of, levels_of, shape_of
 from basis.core.errors import UsageError
 from basis.core.plausibility import Calibration
+from basis.core.presets import Presets
 from basis.core.pretrained import Pretrained
 from basis.core.settings import Typed
 
@@ -40,6 +41,7 @@ class Prior(Typed, Pretrained, nn.Module, ABC):
     Attributes:
         calibration: what the prior's own examples look like to it, by which `separate` tells whether sources are
             likely; None where it was not measured, see `basis.calibrate`.
+        presets: the settings that suit the prior; None for those by default. `load_prior` reads them from its card.
 
     Example:
         >>> class Normal(Prior):
@@ -50,6 +52,7 @@ class Prior(Typed, Pretrained, nn.Module, ABC):
     """
 
     calibration: Calibration | None = None
+    presets: Presets | None = None
 
     def __init__(
         self,
@@ -150,7 +153,7 @@ class DensityPrior(ScorePrior):
             return torch.autograd.grad(self.log_prob(x, sigma).sum(), x, create_graph=further)[0]
 
 
-PROPERTIES = ("shape", "data_range", "levels", "condition", "calibration")
+PROPERTIES = ("shape", "data_range", "levels", "condition", "calibration", "presets")
 
 
 class Wrapper(Prior):
@@ -158,7 +161,8 @@ class Wrapper(Prior):
 
     Args:
         prior: the prior inside.
-        **changed: properties of the new prior that differ: shape, data range, levels, condition, calibration.
+        **changed: properties of the new prior that differ: shape, data range, levels, condition, calibration,
+            presets.
 
     Example:
         >>> class Half(Wrapper):
@@ -167,14 +171,14 @@ class Wrapper(Prior):
         >>> from basis import GaussianMixture
         >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
         >>> Half(unit).shape, Half(unit).denoise(torch.tensor([[2.0]]), 1.0)
-        (torch.Size([1]), tensor([[0.5000]]))
+        ((1,), tensor([[0.5000]]))
     """
 
     def __init__(self, prior: Prior, **changed: Any) -> None:
         found = {name: changed.get(name, getattr(prior, name)) for name in PROPERTIES}
-        calibration = found.pop("calibration")
+        calibration, presets = found.pop("calibration"), found.pop("presets")
         super().__init__(**found)
-        self.prior, self.calibration = prior, calibration
+        self.prior, self.calibration, self.presets = prior, calibration, presets
 
     def lipschitz(self, sigma: float) -> float:
         return self.prior.lipschitz(sigma)

@@ -37,7 +37,7 @@ class Registry:
         """Return the names that can be chosen, sorted."""
         return sorted({*self._bundled(), *self._foreign()})
 
-    def get(self, name: str) -> type:
+    def get(self, name: str) -> Any:
         """Return the class of that name; raises `UsageError` with near matches where there is none."""
         foreign = self._foreign()
         if name in foreign:

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from basis.core.arrays import plain_torch
 from basis.core.assessment import Assessment
-from basis.core.errors import UsageError
+from basis.core.display import Displayed
+from basis.core.errors import UsageError, unknown
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes
 from basis.core.noise import Noise
 from basis.core.problem import Problem
 from basis.core.registry import Registry
 from basis.core.sampler import State
-from basis.core.settings import Typed
+from basis.core.settings import Typed, check, check_names
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-
-def _view() -> ModuleType:
-    """Return what draws and writes separations. The core finds it by name, as registries do."""
-    return import_module("basis.runs.view")
+PARTS = "parts"  # field of a method that has settings of its posterior, its sampler or another method
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Separation:
+class Separation(Displayed):
     """The result of a separation.
 
     Attributes:
@@ -99,40 +92,12 @@ class Separation:
         each = f"{samples} sample{'' if samples == 1 else 's'} of each"
         return f"Separation of {mixtures} into {sources} sources {tuple(shape)}, {each}\n  {', '.join(facts)}"
 
-    def _repr_html_(self) -> str | None:
-        return _view().html(self)
-
-    def _repr_png_(self) -> bytes | None:
-        return _view().png(self)
-
-    def plot(self, index: int = 0) -> Image:
-        """Return the panel of one mixture as a picture of PIL, which notebooks show: sources, re-mix, error, figures.
-
-        Raises `UsageError` for another index, and where sources are no pictures, (1, H, W) or (3, H, W).
-        """
-        return _view().picture(self, index)
-
-    def to_pil(self, index: int = 0) -> list[Image]:
-        """Return the K chosen sources of one mixture as pictures of PIL; errors are those of `plot`."""
-        return _view().pictures(self, index)
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the files that `basis separate` writes, without the animation: `source_K.png`, `sources.npy`, ….
-
-        Args:
-            folder: a new or empty folder, which is returned. Of several mixtures each has its own in it: 00000, ….
-
-        Raises:
-            UsageError: the folder holds something already, or the sources are no pictures.
-        """
-        return _view().save(self, folder)
-
 
 Stream = Generator[State, None, Separation]
 
 
 class Separator(Typed, ABC):
-    """A way to separate; constructor arguments are its configuration, and nothing is kept between calls.
+    """A way to separate. Its fields, or constructor arguments, are its settings; nothing is kept between calls.
 
     Attributes:
         asks_prior: whether the sources are found with the prior, so that unlikely ones tell of an unlikely mixture.
@@ -149,7 +114,30 @@ class Separator(Typed, ABC):
         tensor([1.])
     """
 
-    asks_prior: bool = True
+    asks_prior: ClassVar[bool] = True
+
+    @classmethod
+    def setting_names(cls, settings: Mapping) -> list[str]:
+        """Return the names of all settings that the method has, those of its parts too, given some of them."""
+        return [name for name in inspect.signature(cls).parameters if name != PARTS]
+
+    @classmethod
+    def configured(cls, settings: Mapping) -> Separator:
+        """Return the method with settings by name. Those of its parts, such as a sampler's, go to them.
+
+        Raises:
+            UsageError: an unknown setting, one that is not as annotated, or one that is needed and missing.
+        """
+        owner = f"method '{SEPARATORS.name_of(cls)}'"
+        known, own = cls.setting_names(settings), list(inspect.signature(cls).parameters)
+        for name in settings:
+            if name not in known:
+                raise unknown(f"setting of {owner}:", name, known or ["none"])
+        mine = {name: value for name, value in settings.items() if name in own}
+        check(cls, mine, owner)
+        check_names(cls, mine, owner)
+        rest = {name: value for name, value in settings.items() if name not in own}
+        return cls(**mine, **({PARTS: rest} if rest else {}))
 
     @property
     def takes_noise(self) -> bool:
@@ -169,7 +157,7 @@ SEPARATORS = Registry("method", "basis.separators", Separator)
 
 
 def choose(method: str | Separator, settings: dict) -> Separator:
-    """Return the separator of a name with settings, as `Registry.make`; a separator is returned as it is."""
+    """Return the separator of a name with settings; a separator is returned as it is."""
     if isinstance(method, Separator):
         if settings:
             raise UsageError(
@@ -177,7 +165,7 @@ def choose(method: str | Separator, settings: dict) -> Separator:
                 fix="give them to the separator itself",
             )
         return method
-    return SEPARATORS.make(str(method), settings)
+    return SEPARATORS.get(str(method)).configured(settings)
 
 
 class Run(Iterator[State]):

@@ -36,6 +36,7 @@ from basis.io.loading import (
     untouched,
 )  # fmt: skip
 from basis.io.output import READY, current
+from basis.io.presets import presets_of
 from basis.io.saving import CARD, HEADER, WEIGHTS, save_content, serialized
 
 PRIORS = Registry("kind of prior", "basis.priors", Prior)
@@ -136,7 +137,9 @@ def load_prior(source: str | Path | object, device: str = "cpu", sha256: str | N
     path, config = open_weights(source, sha256)
     name, arguments = described(path, config, "prior")
     prior = load_module(path, lambda: PRIORS.get(name)(**arguments))
-    prior.calibration = read_calibration(folder_of(path), read_card(path).get("sha256"))
+    card = read_card(path)
+    prior.calibration = read_calibration(folder_of(path), card.get("sha256"))
+    prior.presets = presets_of(card.get("presets"), str(path))
     return prior.to(where)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from basis.core.prior import Prior
 from basis.core.registry import Registry
 from basis.core.settings import Typed
+from basis.io.presets import presets_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Foreign:
     prior: Prior
     arguments: dict
     card: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """These formats hold models of images; those in colour are of photographs, unless the card says otherwise."""
+        if len(self.prior.shape) == len("CHW") and self.prior.shape[0] == len("RGB"):
+            self.card.setdefault("presets", "photographs")
+        self.prior.presets = presets_of(self.card.get("presets"), "the card")
 
 
 class Format(Typed, ABC):

@@ -13,17 +13,18 @@ import torch
 from basis.core.dataset import Dataset, open_dataset
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
+from basis.core.presets import split
 from basis.core.prior import Prior
 from basis.core.version import VERSION
 from basis.evaluate.mixtures import Mixtures, draw_mixtures
+from basis.io.presets import published
 from basis.mixings.grayscale import Grayscale
 from basis.mixings.weighted_sum import WeightedSum
-from basis.presets import PRESETS
 
 # The released code, by what is separated.
-RELEASED_MNIST = dict(PRESETS["released-mnist"][1])
-RELEASED_CIFAR10 = dict(PRESETS["released-cifar10"][1])
-RELEASED_COLOUR = dict(PRESETS["released-colour"][1])
+RELEASED_MNIST = split(published()["released-mnist"])[1]
+RELEASED_CIFAR10 = split(published()["released-cifar10"])[1]
+RELEASED_COLOUR = split(published()["released-colour"])[1]
 # Its settings, with our ending: the last state is denoised and projected.
 RELEASED = {"ratio": 0.7071, "delta": 3e-5, "stability": 2.0}  # for MNIST with an NCSN: γ² = σ²/2
 RELEASED_GLOW = {"delta": 3e-5, "stability": 2.0}

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from basis.io.presets import table
 from basis.paper.drawing import panel
 from basis.paper.experiment import Cell, Picture, Row, RowsExperiment, measured, skip
 from basis.paper.job import RELEASED_CIFAR10, Job
 from basis.paper.setup import Setup, wanted
 from basis.paper.store import Store
-from basis.presets import COLOUR_PRESETS
 
 Draw = Callable[[Setup, Store, Job, int], Any]
 NCSN = "cifar10-ncsn"
@@ -64,7 +64,7 @@ def cifar(setup: Setup, name: str) -> list[Row]:
         published = Row(f"{name} (NCSN)", needs=wanted(NCSN))
     else:
         published = Row(f"{name} (NCSN)", {"": Job("cifar10", settings=RELEASED_CIFAR10, prior=prior)})
-    method, settings = COLOUR_PRESETS["fast"]
+    method, settings = table("photographs").preset("fast", 2)
     return [
         published,
         Row(f"{name} (compact prior)", {"": Job("cifar10", method=method, settings=settings, prior="cifar10")}),

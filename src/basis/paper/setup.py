@@ -17,9 +17,9 @@ from basis.io.checkpoint import foreign, load_prior, locate, read_card, weights_
 from basis.io.durable import sha256_of
 from basis.io.learned import load_separator
 from basis.io.limits import check_request
+from basis.io.presets import resolve
 from basis.metrics._features import Extractor, extractor, missing_inception
 from basis.paper.job import Flat, Job, Remembered
-from basis.presets import resolve
 from basis.priors.wrappers.accelerated import PRECISIONS, Accelerated
 
 FLAT = "flat"

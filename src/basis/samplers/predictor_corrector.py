@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from basis.core.prior import Prior
 from basis.core.sampler import Sampler
-from basis.core.schedule import karras
 from basis.core.settings import Positive, Whole
 
 
+@dataclass(frozen=True, eq=False)
 class PredictorCorrector(Sampler):
     """Predictor-corrector sampling (Song et al. 2021, "Score-based generative modeling through SDEs", appendix G).
 
@@ -39,9 +40,8 @@ class PredictorCorrector(Sampler):
         [0.625, 0.5]
     """
 
-    def __init__(self, sigmas: Tensor | None = None, corrections: Whole = 1, snr: Positive = 0.16) -> None:
-        super().__init__(karras() if sigmas is None else sigmas)
-        self.corrections, self.snr = corrections, snr
+    corrections: Whole = 1
+    snr: Positive = 0.16
 
     def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         D = target.denoise(x, sigma)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -16,6 +19,7 @@ from basis.priors.wrappers.bounded import Bounded
 from basis.samplers.annealed_langevin import AnnealedLangevin
 
 
+@dataclass(frozen=True)
 class BASIS(Separator):
     """Bayesian annealed signal source separation: samples p(x | m) by annealed Langevin dynamics (Algorithm 1).
 
@@ -53,25 +57,28 @@ class BASIS(Separator):
         torch.Size([1, 2, 1, 28, 28])
     """
 
-    def __init__(
-        self,
-        levels: Count = 10,
-        sigma_max: float = 1.0,
-        sigma_min: float = 0.01,
-        steps: Count = 100,
-        delta: Positive = 2e-5,
-        temperature: NonNegative = 1.0,
-        ratio: Positive = 1.0,
-        stability: Above0 = 1.0,
-        sequential: bool = False,
-        bounded: bool = False,
-        denoise: bool = True,
-        project: bool | None = None,
-    ) -> None:
-        self.sampler = AnnealedLangevin(
-            geometric(sigma_max, sigma_min, levels), steps, delta, temperature, stability, sequential
-        )
-        self.ratio, self.bounded, self.denoise, self.project = ratio, bounded, denoise, project
+    levels: Count = 10
+    sigma_max: float = 1.0
+    sigma_min: float = 0.01
+    steps: Count = 100
+    delta: Positive = 2e-5
+    temperature: NonNegative = 1.0
+    ratio: Positive = 1.0
+    stability: Above0 = 1.0
+    sequential: bool = False
+    bounded: bool = False
+    denoise: bool = True
+    project: bool | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.sampler  # noqa: B018  # raises for noise levels out of range
+
+    @cached_property
+    def sampler(self) -> AnnealedLangevin:
+        """Langevin dynamics with these settings."""
+        sigmas = geometric(self.sigma_max, self.sigma_min, self.levels)
+        return AnnealedLangevin(sigmas, self.steps, self.delta, self.temperature, self.stability, self.sequential)
 
     @property
     def takes_noise(self) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
-from typing import Annotated
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, cast
 
 import torch
 from annotated_types import Ge, Le
@@ -27,6 +29,7 @@ MOST = 100_000  # candidates
 ESTIMATED = 4.0  # temperature of rank weights where ranks are estimates, which suits the errors of "few"
 
 
+@dataclass(frozen=True)
 class Search(Separator):
     """Search for the likeliest mode: draw candidates until the best is found again, refine it, return its mean.
 
@@ -52,7 +55,8 @@ class Search(Separator):
             exact, and 4 for others, whose errors are some nats. It changes no answer.
         mean: whether to return the mode's mean rather than its best sample.
         steps, sigma_max, sigma_min, rho, noise_correlation: of `Sample`, for a candidate.
-        **settings: other settings of `Sample`.
+        parts: other settings of `Sample`, of its posterior and of its sampler, by name. `separate` and the command line
+            take them like any other setting.
 
     Raises:
         UsageError: a setting is out of its range, or not one of `Sample`.
@@ -66,36 +70,48 @@ class Search(Separator):
         (tensor([0.1000, 0.9000]), tensor([22]))
     """
 
-    def __init__(
-        self,
-        candidates: Annotated[int, Ge(1), Le(MOST)] = 8,
-        batch: Count = 2,
-        agree: Count = 2,
-        rounds: Whole = 0,
-        offspring: Count = 2,
-        refine_sigma: float = 0.6,
-        refine_steps: Count = 20,
-        rank: str | None = None,
-        same: NonNegative = SAME,
-        temperature: Positive | None = None,
-        mean: bool = True,
-        steps: Count = 90,
-        sigma_max: float = 1.0,
-        sigma_min: float = 0.01,
-        rho: float = 2.0,
-        noise_correlation: Share = 0.9,
-        **settings,
-    ) -> None:
-        if rank is not None and rank not in RANKS:
-            raise unknown("rank", str(rank), RANKS)
-        if settings.get("posterior", "ddnm") == "ddnm":
-            settings.setdefault("bounded", True)
-        schedule = {"sigma_min": sigma_min, "rho": rho, "noise_correlation": noise_correlation, **settings}
-        self.fresh = Sample(steps=steps, sigma_max=sigma_max, **schedule)
-        self.again = Sample(steps=refine_steps, sigma_max=refine_sigma, **schedule)
-        self.counts = [min(batch, candidates - start) for start in range(0, candidates, batch)]
-        self.agree, self.rounds, self.offspring = agree, rounds, offspring
-        self.rank, self.same, self.temperature, self.mean = rank, same, temperature, mean
+    candidates: Annotated[int, Ge(1), Le(MOST)] = 8
+    batch: Count = 2
+    agree: Count = 2
+    rounds: Whole = 0
+    offspring: Count = 2
+    refine_sigma: float = 0.6
+    refine_steps: Count = 20
+    rank: str | None = None
+    same: NonNegative = SAME
+    temperature: Positive | None = None
+    mean: bool = True
+    steps: Count = 90
+    sigma_max: float = 1.0
+    sigma_min: float = 0.01
+    rho: float = 2.0
+    noise_correlation: Share = 0.9
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def setting_names(cls, settings: Mapping) -> list[str]:
+        return list(dict.fromkeys([*super().setting_names(settings), *Sample.setting_names(settings)]))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank is not None and self.rank not in RANKS:
+            raise unknown("rank", str(self.rank), RANKS)
+        self.fresh, self.again  # noqa: B018  # raise for settings that do not go together
+
+    @cached_property
+    def fresh(self) -> Sample:
+        """The chain of a fresh candidate."""
+        return self._chain(self.steps, self.sigma_max)
+
+    @cached_property
+    def again(self) -> Sample:
+        """The chain of a refinement."""
+        return self._chain(self.refine_steps, self.refine_sigma)
+
+    def _chain(self, steps: int, sigma_max: float) -> Sample:
+        usual = {"bounded": True} if self.parts.get("posterior", "ddnm") == "ddnm" else {}
+        own = {name: getattr(self, name) for name in ("sigma_min", "rho", "noise_correlation")}
+        return cast(Sample, Sample.configured({**usual, **own, **self.parts, "steps": steps, "sigma_max": sigma_max}))
 
     @property
     def takes_noise(self) -> bool:
@@ -106,14 +122,15 @@ class Search(Separator):
         streams = noise.part(range(len(noise.streams)))  # its children, not its draws: it stays where it is
         everyone = list(range(len(pool.mixture)))
         fresh, again = self.fresh.on(problem.prior.levels), self.again.on(problem.prior.levels)
-        steps, more = fresh.sampler.steps, again.sampler.steps
-        total = len(self.counts) * steps + self.rounds * more
-        for number, count in enumerate(self.counts):
+        steps, more = fresh.chain.total, again.chain.total
+        counts = [min(self.batch, self.candidates - start) for start in range(0, self.candidates, self.batch)]
+        total = len(counts) * steps + self.rounds * more
+        for number, count in enumerate(counts):
             active = [i for i in everyone if pool.agreeing(i) < self.agree]
             place = number * steps, total
             yield from pool.grow(fresh, streams.spawn(count), active, pool.centre, place)
         for number in range(self.rounds):
-            place = len(self.counts) * steps + number * more, total
+            place = len(counts) * steps + number * more, total
             yield from pool.grow(again, streams.spawn(self.offspring), everyone, pool.best(), place)
         return self._result(problem, pool, noise.samples)
 

@@ -81,6 +81,8 @@ def open_picture(
     if isinstance(source, str | Path):
         check_file(Path(source))
     try:
+        if isinstance(source, str | Path):
+            _check_end(Path(source))
         with nullcontext(source) if isinstance(source, Image.Image) else _opened(source) as file:
             _check(file, name)
             deep = file.mode.startswith(("I", "F"))
@@ -148,6 +150,13 @@ def _opened(source: str | Path | IO[bytes]) -> Image.Image:
             return Image.open(source)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_end(path: Path) -> None:
+    """Raise an error of Pillow's for a PNG file without its end, which Pillow reads where no pixel is missing."""
+    with _opened(path) as file:
+        if file.format == "PNG":
+            file.verify()
 
 
 def _check(file: Image.Image, name: str) -> None:

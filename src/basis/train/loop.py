@@ -293,7 +293,9 @@ def _average(average: Prior, prior: Prior, step: int, recipe: Recipe) -> None:
 
 
 def _card(recipe: Recipe, started_from: str | None, step: int, seconds: float, held_out: float) -> dict:
+    presets = {} if recipe.presets is None else {"presets": recipe.presets}
     return {
+        **presets,
         "recipe": dataclasses.asdict(recipe),
         "started_from": started_from,
         "steps": step,

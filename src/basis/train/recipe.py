@@ -110,6 +110,7 @@ class Recipe:
         noise: the noise levels seen in training, for a prior that takes any.
         finetune: how `basis finetune` goes on, for a prior with a network for each noise level.
         levels: the noise levels to build a prior of discrete ones with; by default those that its arguments say.
+        presets: table of presets that suits the prior, for its card, see src/basis/assets/presets.
     """
 
     prior: str
@@ -139,6 +140,7 @@ class Recipe:
     seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     noise: Noise = field(default_factory=Noise)
     levels: Levels | None = None
+    presets: str | None = None
     finetune: Finetune | None = None
 
 

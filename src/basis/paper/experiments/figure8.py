@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from basis.io.presets import table
 from basis.paper.experiment import Outcome, Row
 from basis.paper.job import RELEASED_GLOW, Job
 from basis.paper.panels import PanelExperiment, separated_beside_truth
 from basis.paper.setup import Setup, kept, wanted
 from basis.paper.store import Progress, Store
-from basis.presets import COLOUR_PRESETS
 
 DATA = "lsun:church_outdoor+bedroom"
 KEYS = ("lsun-church", "lsun-bedroom")  # the priors of the two groups of labels, in order
@@ -37,7 +37,7 @@ class Figure8(PanelExperiment):
     def _others(self) -> Row:
         """Return the row of two classes that can be had here: photographs of churches, and animals enlarged."""
         priors, needs = kept(["church-compact", "animals64"])
-        method, settings = COLOUR_PRESETS["fast"]
+        method, settings = table("photographs").preset("fast", 2)
         job = Job(OTHERS, task="split", method=method, settings=settings, prior=priors)
         return Row("Churches and enlarged animals (compact priors)", {} if needs else {"": job}, needs=needs)
 

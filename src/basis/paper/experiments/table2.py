@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
+from basis.core.presets import NAMES
+from basis.io.presets import table
 from basis.paper.experiment import Outcome, Row, RowsExperiment, measured
 from basis.paper.fitted import PLACES, Fitted
 from basis.paper.job import OUR_ENDING, RELEASED, RELEASED_GLOW, RELEASED_MNIST, WHOSE, Job
 from basis.paper.setup import FLAT, Setup, wanted
 from basis.paper.store import Progress, Store
-from basis.presets import FIXED, PRESETS
 
 PUBLISHED = {  # dB, of 6,000 pairs
     "Average": {"split": 14.8, "agnostic": 14.9},
@@ -62,10 +63,10 @@ class Table2(RowsExperiment):
             Row("BASIS (small Glow)", pairs(SMALL_GLOW, "glow-mnist"), optional=True),
             Row("BASIS (small Glow, 10x)", pairs(SMALL_GLOW, "glow-mnist", "best_of", samples=10), optional=True),
         ]
+        presets = {name: table().preset(name, 2) for name in NAMES}
         rows += [
             Row(f"Preset {name} (compact prior)", pairs(settings, method=method))
-            for name, (method, settings) in PRESETS.items()
-            if name not in FIXED  # the paper's, above
+            for name, (method, settings) in presets.items()
         ]
         known = {row.name for row in rows}
         names = dict.fromkeys(name.removesuffix("/split").removesuffix("/agnostic") for name in setup.methods)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
+from basis.io.presets import table
 from basis.paper.experiment import Outcome, Row, RowsExperiment, facts, skip
 from basis.paper.job import RELEASED_CIFAR10, RELEASED_GLOW, WHOSE, Job
 from basis.paper.scores import cells, lacking, scores
 from basis.paper.setup import FLAT, Setup, kept, wanted
 from basis.paper.store import Progress, Store
-from basis.presets import COLOUR_PRESETS, PAPER
 
 PUBLISHED = {  # Inception Score ± deviation and FID, of 25,000 pairs
     "NES": {"split": {"IS": (5.29, 0.08), "FID": (51.39, None)}},
@@ -36,9 +36,9 @@ DEAR = "BASIS, the paper's text (compact prior)"
 GROUPS = "Preset fast (compact priors of animals and of machines)"
 FINE = "Preset quality (compact prior)"
 COMPACT = {
-    "Preset fast (compact prior)": COLOUR_PRESETS["fast"],
-    FINE: COLOUR_PRESETS["quality"],
-    DEAR: COLOUR_PRESETS[PAPER],
+    "Preset fast (compact prior)": table("photographs").preset("fast", 2),
+    FINE: table("photographs").preset("quality", 2),
+    DEAR: ("basis", {}),
 }
 NES = "NES (CIFAR-10)"  # the name under which --method gives it: Table 2 has another
 
@@ -59,7 +59,7 @@ class Table3(RowsExperiment):
     def _groups(self) -> Row:
         """Return the row with a prior for each group, from which section 5 hopes for better results."""
         priors, needs = kept(["cifar10-animals", "cifar10-machines"])
-        method, settings = COLOUR_PRESETS["fast"]
+        method, settings = table("photographs").preset("fast", 2)
         job = Job(DATA, task="split", method=method, settings=settings, prior=priors)
         return Row(GROUPS, {} if needs else {"split": job}, needs=needs)
 

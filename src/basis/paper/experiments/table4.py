@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from basis.io.presets import table
 from basis.paper.experiment import Outcome, Row, RowsExperiment, facts, skip
 from basis.paper.job import COLOUR, RELEASED_COLOUR, WHOSE, Job
 from basis.paper.scores import cells, lacking, scores
 from basis.paper.setup import FLAT, Setup, wanted
 from basis.paper.store import Progress, Store
-from basis.presets import ONE_COLOUR_PRESETS, PAPER
 
 PUBLISHED = {  # Inception Score ± deviation and FID, of 50,000 images
     "Input Grayscale": {"IS": (8.01, 0.10), "FID": (68.52, None)},
@@ -22,8 +22,11 @@ PUBLISHED = {  # Inception Score ± deviation and FID, of 50,000 images
     "CIFAR-10 Original": {"IS": (11.24, 0.12), "FID": (0.00, None)},
 }
 DEAR = "BASIS, the paper's text (compact prior)"
-COMPACT = {"Preset fast (compact prior)": ONE_COLOUR_PRESETS["fast"], DEAR: ONE_COLOUR_PRESETS[PAPER]}
-SHOWN = {f"Preset {name} (compact prior, shown the grey)": ONE_COLOUR_PRESETS[name] for name in ("fast", "quality")}
+COMPACT = {"Preset fast (compact prior)": table("photographs").preset("fast", 1), DEAR: ("basis", {})}
+SHOWN = {
+    f"Preset {name} (compact prior, shown the grey)": table("photographs").preset(name, 1)
+    for name in ("fast", "quality")
+}
 PRIORS = {"BASIS (Glow)": "cifar10-glow", "BASIS (NCSN)": "cifar10-ncsn"}
 GIVEN = ("Input Grayscale", "CIFAR-10 Original")  # rows of images that nothing was done to
 DATA, PART = "cifar10", 500

@@ -21,6 +21,7 @@ class Bounded(Wrapper):
         UsageError: the prior has no data range.
 
     Example:
+        >>> import torch
         >>> class Wrong(Prior):
         ...     def denoise(self, x, sigma):
         ...         return 100 * x

@@ -45,6 +45,7 @@ class Counted(Wrapper):
     pass through that answer is one more. Of a `Windowed` prior all windows together are one.
 
     Example:
+        >>> import torch
         >>> from basis import GaussianMixture
         >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
         >>> prior, meter = counted(Product([unit, unit]))

@@ -22,6 +22,7 @@ class Rescaled(Wrapper):
         shift: -1 for the same.
 
     Example:
+        >>> import torch
         >>> from basis import GaussianMixture
         >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
         >>> Rescaled(unit, scale=2.0, shift=-1.0).denoise(torch.tensor([[0.9]]), 1e4)
