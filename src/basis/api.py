@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,9 +25,13 @@ from basis.core.separator import Run, Separation, Separator, choose, join
 from basis.core.settings import Count, Whole, takes
 from basis.io.limits import check_request
 from basis.io.presets import resolve
+from basis.opening import array_of, mixing_of, priors_of, watch
 from basis.priors.wrappers.counted import counted
 from basis.samplers.annealed_langevin import AnnealedLangevin
 from basis.samplers.heun import Heun
+
+if TYPE_CHECKING:
+    from basis.opening import Known, Mixture
 
 UNLIKELY = "the sources found are unlike what this prior knows: it did not make this mixture, or the separation failed"
 UNLIKELY_FIX = (
@@ -38,11 +42,12 @@ HIGHEST, LOWEST, STEPS, RHO, CHURN = 10.0, 0.01, 30, 7.0, 10.0  # of `generate`;
 
 
 def separate(
-    mixture: Tensor | np.ndarray,
-    prior: Prior | Sequence[Prior],
-    mixing: Mixing,
+    mixture: Mixture,
+    prior: Known | Sequence[Known],
+    mixing: Mixing | None = None,
     method: str | Separator | None = None,
     *,
+    weights: Sequence[float] | None = None,
     budget: int | None = None,
     noise: float = 0.0,
     seed: int = 0,
@@ -50,27 +55,32 @@ def separate(
     index: Sequence[int] | None = None,
     batch_size: int | None = None,
     assess: bool = True,
+    progress: bool | Callable[[State], object] = False,
     **settings,
 ) -> Separation:
     """Separate mixtures into their sources.
 
     Args:
         mixture: one mixture (C, H, W) or B of them (B, C, H, W), in the units that the mixing gives: within [0, Σ α]
-            for a weighted sum of images in [0, 1]. Torch or numpy.
-        prior: what sources look like: one prior for all, or one for each source.
+            for a weighted sum of images in [0, 1]; (H, W) where there is one channel. Torch or numpy; a picture of PIL,
+            in [0, 1]; or the path of a picture, a `.npy`, `.npz` or `.pt`. A picture is taken as it is, as the command
+            line takes it with --weights: ``weights=[0.5, 0.5]`` for the mean of two sources.
+        prior: what sources look like: one prior for all, or one for each source; or their names, folders or files, see
+            `load_prior`.
         mixing: how the sources were mixed, for instance ``WeightedSum([1.0, 1.0])``.
         method: name of a preset or of a separator (see `basis list`), or a separator; by default "quality",
             or "paper" with priors of discrete noise levels or unbounded values (`basis.io.presets.preferred`).
+        weights: in place of a mixing: the weights α of a weighted sum, one for each source.
         budget: instead of a method: evaluations of the prior that may be spent for each source, everything included.
         noise: standard deviation σ_y >= 0 of Gaussian noise in the mixture, in its units. The sources then need not mix
             to it exactly: the residual of right ones is near σ_y². 0 for exact mixtures.
         seed: fixes the result, whatever the batch size, order or device.
         samples: posterior samples n per mixture.
-        index: number of each mixture in its data set, which with the seed fixes its random stream; 0 to B-1 by
-            default.
-        batch_size: mixtures at a time; all by default. (The network sees as many images at a time as memory allows.)
+        index: number of each mixture in its data set, which with the seed fixes its random stream; by default 0 to B-1.
+        batch_size: mixtures at a time; all by default. (A network sees as many images at a time as memory allows.)
         assess: whether to say what the result is worth, see `Assessment`: three evaluations of the prior for each
             source beside those of the method, and beside a budget.
+        progress: True shows a bar on standard error; a function is called with each state, see `State`.
         **settings: settings of the method by name, for instance ``steps=50``.
 
     Returns:
@@ -88,24 +98,24 @@ def separate(
         Jayaram & Thickstun, "Source separation with deep generative priors", ICML 2020, Algorithm 1.
 
     Example:
-        >>> import basis
-        >>> prior = basis.load_prior("mnist")
-        >>> result = separate(np.zeros((1, 28, 28)), prior, basis.WeightedSum([1.0, 1.0]), "basis", levels=3, steps=2)
+        >>> result = separate(torch.zeros(28, 28), "mnist", weights=[1.0, 1.0], method="basis", levels=3, steps=2)
         >>> result.sources.shape
         torch.Size([1, 2, 1, 28, 28])
     """
-    return stream(
-        mixture, prior, mixing, method, budget=budget, noise=noise, seed=seed, samples=samples, index=index,
-        batch_size=batch_size, assess=assess, **settings,
-    ).result  # fmt: skip
+    run = stream(
+        mixture, prior, mixing, method, weights=weights, budget=budget, noise=noise, seed=seed, samples=samples,
+        index=index, batch_size=batch_size, assess=assess, **settings,
+    )  # fmt: skip
+    return watch(run, progress).result
 
 
 def stream(
-    mixture: Tensor | np.ndarray,
-    prior: Prior | Sequence[Prior],
-    mixing: Mixing,
+    mixture: Mixture,
+    prior: Known | Sequence[Known],
+    mixing: Mixing | None = None,
     method: str | Separator | None = None,
     *,
+    weights: Sequence[float] | None = None,
     budget: int | None = None,
     noise: float = 0.0,
     seed: int = 0,
@@ -115,7 +125,9 @@ def stream(
     assess: bool = True,
     **settings,
 ) -> Run:
-    """Separate step by step: iterate over the states, then read ``.result``. Arguments are those of `separate`.
+    """Separate step by step: iterate over the states, then read ``.result``.
+
+    Arguments are those of `separate`, but for ``progress``.
 
     Example:
         >>> import basis
@@ -124,7 +136,8 @@ def stream(
         >>> sum(1 for state in run)
         6
     """
-    problem = pose(mixture, prior, mixing, noise)
+    mixing, known = mixing_of(mixing, weights), priors_of(prior)
+    problem = pose(array_of(mixture, known), known, mixing, noise)
     priors = [problem.prior.distinct[i] for i in problem.prior.order]
     separator = choose(*resolve(method, settings, budget, priors, mixing))
     if noise and not separator.takes_noise:
@@ -134,8 +147,7 @@ def stream(
             fix="leave noise out, or take a method that knows of it, such as fast, quality or paper",
         )
     count = len(problem.mixture)
-    index = list(range(count) if index is None else index)
-    batch_size = count if batch_size is None else batch_size
+    index, batch_size = list(range(count) if index is None else index), count if batch_size is None else batch_size
     if len(index) != count:
         raise UsageError(
             f"expected an index for each of {count} mixtures, got {len(index)}", fix="leave it out for 0, 1, 2, …"
@@ -151,7 +163,7 @@ def stream(
                 f"{name} must be a whole number of at least {least}, got {value}", fix=f"pass {name}={least}"
             )
     check_request(f"samples={samples}", 4 * count * samples * math.prod(problem.prior.shape), fix="ask for fewer")
-    return Run(_batches(separator, problem, seed, samples, index, batch_size, assess))
+    return Run(_batches(separator, problem, seed, samples, index, batch_size, assess), math.ceil(count / batch_size))
 
 
 @plain_torch()

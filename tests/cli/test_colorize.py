@@ -242,7 +242,7 @@ def test_interrupt(colorize, image, tmp_path, out, monkeypatch):
             raise KeyboardInterrupt
         return read_grey(path, *arguments, **settings)
 
-    monkeypatch.setattr("basis.cli.colorize.read_grey", interrupted)
+    monkeypatch.setattr("basis.runs.read.read_grey", interrupted)
     result = colorize(image, second)
     assert result.code == 130
     assert result.err == [f"basis: stopped at {second}; what was finished before is whole in {out}"]

@@ -27,7 +27,6 @@ from cli.shared import PAPER, fails
 
 def test_list(cli, prior, monkeypatch):
     monkeypatch.setattr(checkpoint, "PRETRAINED", Path(prior).parent)
-    monkeypatch.setattr("basis.cli.describe.PRETRAINED", Path(prior).parent)
     out = cli("list").out
     sections = dict(re.findall(r"^(\S.*):\n((?:  .*\n)+)", out, re.MULTILINE))
     chosen = {kind: [line.split()[0] for line in lines.splitlines()] for kind, lines in sections.items()}

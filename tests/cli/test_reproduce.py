@@ -70,7 +70,7 @@ def test_stopping_says_how_to_go_on(cli, out, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("basis.cli.reproduce.run", interrupted)
+    monkeypatch.setattr("basis.paper.run.reproduce", interrupted)
     result = cli("reproduce", "table1", "--out", out)
     assert (result.code, result.err) == (
         130,

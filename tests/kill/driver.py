@@ -57,7 +57,7 @@ class Warm:
     """A process that has imported the product, from which runs are forked; use it as a context."""
 
     def __init__(self, *modules: str) -> None:
-        self.command = [sys.executable, __file__, *(modules or ("basis.cli.separate",))]
+        self.command = [sys.executable, __file__, *(modules or ("basis.cli.inputs",))]
 
     def __enter__(self) -> Warm:
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

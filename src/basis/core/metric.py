@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from basis.core.arrays import as_tensor
@@ -206,6 +205,8 @@ def best_order(table: Tensor, kinds: Sequence[int] | None = None) -> Tensor:
         >>> best_order(torch.tensor([[[0.1, 0.9], [0.3, 0.8]]]))
         tensor([[1, 0]])
     """
+    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second, and few need it
+
     kind = torch.tensor([0] * table.shape[1] if kinds is None else list(kinds))
     if len(kind) != table.shape[1]:
         raise UsageError(

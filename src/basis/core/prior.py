@@ -16,13 +16,14 @@ from basis.core.checks import data_range_of, levels_of, shape_of
 from basis.core.errors import UsageError
 from basis.core.plausibility import Calibration
 from basis.core.presets import Presets
+from basis.core.pretrained import Pretrained
 from basis.core.settings import Typed
 
 CPU_PART = 2**17  # numbers in the examples whose graph is held at a time
 SMALLER = "end what else uses the device, compute in bf16 (Accelerated, --precision bf16), or on the CPU"
 
 
-class Prior(Typed, nn.Module, ABC):
+class Prior(Typed, Pretrained, nn.Module, ABC):
     """A distribution p over examples, given by the denoiser ``D(x, σ) = E[x₀ | x₀ + σ ε = x]``.
 
     x₀ is drawn from p, and ε from N(0, I). ``p_σ`` is the distribution of ``x₀ + σ ε`` (Jayaram & Thickstun 2020,

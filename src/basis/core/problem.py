@@ -70,6 +70,8 @@ def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: M
     shape = tuple(mixing(torch.zeros(1, *product.shape, device=product.device)).shape[1:])
     if tuple(mixture.shape) == shape:
         mixture = mixture[None]
+    if shape[0] == 1 and tuple(mixture.shape) == shape[1:]:  # (H, W) of one channel
+        mixture = mixture[None, None]
     if tuple(mixture.shape[1:]) != shape or not len(mixture):
         raise DataError(
             f"expected a mixture of shape {shape} or a batch of them, got {tuple(mixture.shape)}",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from basis.core.arrays import plain_torch
 from basis.core.assessment import Assessment
+from basis.core.display import Displayed
 from basis.core.errors import UsageError, unknown
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes
@@ -25,8 +26,8 @@ from basis.core.settings import Typed, check, check_names
 PARTS = "parts"  # field of a method that has settings of its posterior, its sampler or another method
 
 
-@dataclass(frozen=True, eq=False)
-class Separation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Separation(Displayed):
     """The result of a separation.
 
     Attributes:
@@ -76,11 +77,22 @@ class Separation:
 
     @property
     def residual(self) -> Tensor:
-        """Reconstruction error ``‖m - g(x)‖²`` per pixel of the chosen sources, (B,).
-
-        That of the true sources is the variance of the mixture's noise.
-        """
+        """Reconstruction error ``‖m - g(x)‖²`` per pixel of the chosen sources, (B,), of true ones σ_y²."""
         return (self.mixture - self.remix).flatten(1).square().mean(1)
+
+    def __repr__(self) -> str:
+        count, samples, sources, *shape = self.samples.shape
+        facts = [f"residual {self.residual.mean().item():.1e}"]
+        if self.evaluations is not None:
+            facts.append(f"{self.evaluations.float().mean().item():.0f} evaluations a source")
+        worth = self.assessment
+        if worth is not None and worth.plausibility is not None:
+            facts.append(f"sources likelier than {worth.plausibility.mean().item():.0%} of the prior's own")
+        if worth is not None and worth.doubtful:
+            facts.append(f"{len(worth.doubtful)} unlikely")
+        mixtures = f"{count} mixture{'' if count == 1 else 's'} {tuple(self.mixture.shape[1:])}"
+        each = f"{samples} sample{'' if samples == 1 else 's'} of each"
+        return f"Separation of {mixtures} into {sources} sources {tuple(shape)}, {each}\n  {', '.join(facts)}"
 
 
 Stream = Generator[State, None, Separation]
@@ -161,6 +173,9 @@ def choose(method: str | Separator, settings: dict) -> Separator:
 class Run(Iterator[State]):
     """A separation under way: iterate over its states, then read ``result``.
 
+    Attributes:
+        batches: number of batches that the mixtures are separated in, each in the steps that a state tells.
+
     Example:
         >>> import basis
         >>> mixture = torch.ones(1, 28, 28)
@@ -172,8 +187,8 @@ class Run(Iterator[State]):
         torch.Size([1, 2, 1, 28, 28])
     """
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, stream: Stream, batches: int = 1) -> None:
+        self._stream, self.batches = stream, batches
         self._result: Separation | None = None
         self._error: Exception | None = None
 

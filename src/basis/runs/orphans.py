@@ -11,7 +11,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 PARENT = "BASIS_PARENT"  # environment variable: process id of the parent of a worker
 LOOK = 0.25  # seconds between two looks at the parent

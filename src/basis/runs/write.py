@@ -21,7 +21,7 @@ from basis.core.version import VERSION
 from basis.io.durable import write_atomically
 from basis.io.output import decide
 from basis.signals._pictures import COLORIZED, ERROR_SCALE, SEPARATED, SPREAD_SCALE, Words, animation, table
-from basis.signals._view import view
+from basis.signals._view import View, view
 
 RESULT = "result.json"
 DESCRIPTION, SOFTWARE = 0x010E, 0x0131  # EXIF tags
@@ -137,7 +137,7 @@ def fill(
         spread, notes: what the panel says of the separation's worth, see `panel`.
         data_range: smallest and largest value of the sources, see `Separation.data_range`.
     """
-    sources, remixes = samples[choice], mixing(samples)
+    sources = samples[choice]
     look, signal = view(mixture, mixing, sources.shape, data_range), signal_of(sources.shape[1:])
     folder.mkdir(parents=True, exist_ok=True)
     for k, source in enumerate(samples[:, 0] if words is COLORIZED else sources, 1):
@@ -145,11 +145,32 @@ def fill(
     np.save(folder / "sources.npy", sources.cpu().numpy())
     if len(samples) > 1:
         np.save(folder / "samples.npy", samples.cpu().numpy())
-    shown = look.source(samples.flatten(0, 1)).unflatten(0, samples.shape[:2])
-    parts = (look.mixture(mixture[None])[0], shown, look.mixture(remixes), look.error(mixture, remixes, ERROR_SCALE))
-    spread = None if spread is None else look.spread(spread, SPREAD_SCALE)
-    table(*parts, words, spread, notes).save(folder / "panel.png")
+    drawn(look, mixture, samples, mixing(samples), words, spread, notes).save(folder / "panel.png")
     if frames:
         first, options = animation(frames)
         first.save(folder / "anneal.gif", **options)
     (folder / RESULT).write_text(to_json(facts))
+
+
+def drawn(
+    look: View,
+    mixture: Tensor,
+    samples: Tensor,
+    remixes: Tensor,
+    words: Words = SEPARATED,
+    spread: Tensor | None = None,
+    notes: Sequence[str] = (),
+) -> Image.Image:
+    """Return "mixture | sources | re-mix | error" as a picture, one row a sample.
+
+    Args:
+        look: how values are shown.
+        mixture: (*M).
+        samples, remixes: (n, K, *S), and mixed again, (n, *M).
+        words: what the parts are called.
+        spread: standard deviation among candidates or samples, (K, *S), see `Assessment`.
+        notes: lines under the pictures.
+    """
+    shown = look.source(samples.flatten(0, 1)).unflatten(0, samples.shape[:2])
+    parts = (look.mixture(mixture[None])[0], shown, look.mixture(remixes), look.error(mixture, remixes, ERROR_SCALE))
+    return table(*parts, words, None if spread is None else look.spread(spread, SPREAD_SCALE), notes)
