@@ -8,6 +8,7 @@ from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, ScorePrior
 from basis.core.problem import Problem
 from basis.core.separator import SEPARATORS, Run, choose
+from basis.io.presets import table
 from basis.posteriors.ddnm import DDNM
 
 SUM = basis.WeightedSum([1.0, 1.0])
@@ -166,6 +167,7 @@ def test_searches_that_end_early_count_their_own():
 @pytest.mark.parametrize("alphas", [(1.0, 1.0), (0.6, 1.4)], ids=str)
 def test_budgets_are_kept(budget, shape, alphas):
     prior, mixing = StandIn(shape), basis.WeightedSum(alphas)
+    prior.presets = table("photographs") if shape[0] == 3 else None
     mixture = mixing(torch.rand(1, 2, *shape, generator=torch.Generator().manual_seed(0)))
     if shape[0] == 3 and budget < 3:
         with pytest.raises(basis.UsageError, match="takes 3 evaluations"):

@@ -27,7 +27,8 @@ def result():
         torch.ones(2), torch.zeros(2, 2, 1, 6, 5),
     )  # fmt: skip
     chosen = torch.tensor([2, 2])
-    return Separation(samples, mixture, SUM, chosen, evaluations=torch.tensor([10, 20]), assessment=worth)
+    figures = {"evaluations": torch.tensor([10, 20]), "assessment": worth}
+    return Separation(samples, mixture, SUM, chosen, data_range=(0.0, 1.0), **figures)
 
 
 def test_words(result):

@@ -239,12 +239,15 @@ def test_noise_of_an_image_is_in_its_own_units(run_basis, noisy, tmp_path):
 class Few:
     """A data set of a few images."""
 
-    spec, groups = "few", ((0,), (1,))
+    spec, groups, data_range = "few", ((0,), (1,)), (0.0, 1.0)
 
     def images(self, split):
         return torch.randint(0, 256, (20, 1, 28, 28), generator=torch.Generator().manual_seed(0)).byte(), torch.zeros(
             20
         )
+
+    def values(self, images):
+        return images.float() / 255
 
 
 def test_drawn_mixtures_may_have_noise(tmp_path, run_basis):

@@ -102,7 +102,7 @@ BAD = {
     "channels": (("[noise]", "known = [[0.5, 0.5]]\n[noise]"), "expected lists of 1 weights as known"),
     "known noise": (
         ("warmup", 'known = 0.5\nobjective = "score_matching"\nwarmup'),
-        "objective 'score_matching' has noise in all of an image",
+        "objective 'score_matching' has noise in all of an example",
     ),
     "no classes": (("warmup", "labels = 0.5\nwarmup"), "labels = 0.5 wants a prior that tells classes apart"),
     "named noise": (

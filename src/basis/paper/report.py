@@ -152,7 +152,7 @@ def number(value: float | None, error: float | None, unit: str, n: int = 0) -> s
     """
     if value is None:
         return "–"
-    if unit == "noise_correlation":
+    if unit == "share":
         low, high = (100 * end for end in share_interval(value, n)) if n else (0.0, 100.0)
         return f"{100 * value:.0f} %" + (f" ({low:.0f} to {high:.0f})" if n else "")
     digits = 3 if abs(value) < 1 and value else 2

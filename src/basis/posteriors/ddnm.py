@@ -68,7 +68,7 @@ class DDNM(Posterior):
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum
         >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
-        >>> posterior = Projection(Product([unit, unit]), WeightedSum([1, 1]), torch.tensor([[2.0]]))
+        >>> posterior = DDNM(Product([unit, unit]), WeightedSum([1, 1]), torch.tensor([[2.0]]))
         >>> posterior.denoise(torch.tensor([[[2.0], [0.0]]]), 1.0)  # 1 and 0 denoised, then 0.5 more for each
         tensor([[[1.5000],
                  [0.5000]]])

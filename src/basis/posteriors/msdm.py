@@ -35,7 +35,7 @@ class MSDM(Posterior):
     Example:
         >>> from basis import GaussianMixture, Product, WeightedSum
         >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
-        >>> posterior = Dirac(Product([unit, unit]), WeightedSum([1, 1]), torch.tensor([[2.0]]))
+        >>> posterior = MSDM(Product([unit, unit]), WeightedSum([1, 1]), torch.tensor([[2.0]]))
         >>> posterior.score(torch.tensor([[[0.0], [0.0]]]), 1.0)  # -0/2 + 2/2; then 2 - 1 is left
         tensor([[[1.],
                  [1.]]])

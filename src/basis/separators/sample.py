@@ -140,7 +140,11 @@ class Sample(Separator):
 
     def on(self, levels: Sequence[float] | None) -> Sample:
         """Return this method at those noise levels that a prior knows, see `Sampler.on`."""
-        return self if levels is None else dataclasses.replace(self, sampler=self.chain.on(levels))
+        return (
+            self
+            if levels is None
+            else dataclasses.replace(self, sampler=self.chain.on(levels), parts=self.posterior_settings)
+        )
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         low, high = problem.prior.data_range or (0.0, 0.0)
