@@ -35,7 +35,7 @@ bench: $(READY)  ## measure speed and memory of a Langevin step
 	$(BIN)/python benchmarks/step.py
 
 docs: $(READY)  ## build the API reference from the docstrings into docs/api
-	$(BIN)/pdoc basis '!basis.cli' '!basis.examples' -o docs/api --docformat google
+	$(BIN)/pdoc basis '!basis.cli' '!basis.assets.examples' -o docs/api --docformat google
 
 lock:  ## renew requirements.lock (needs pip-tools)
 	pip-compile -q --strip-extras --no-header --no-emit-find-links --no-emit-index-url --annotation-style=line \

@@ -13,35 +13,35 @@ from pathlib import Path
 import torch
 
 import basis
-from basis import mixtures as mix
 from basis.core.dataset import DATASETS
-from basis.core.learned import load_separator
-from basis.core.prior import Prior
+from basis.core.prior import Prior, ScorePrior
 from basis.core.separator import Separator, choose
-from basis.evaluation import evaluate
-from basis.files.write import versions
-from basis.presets import resolve
+from basis.evaluate import mixtures as mix
+from basis.evaluate.evaluation import evaluate
+from basis.io.learned import load_separator
+from basis.io.presets import resolve
+from basis.runs.write import versions
 
 BATCH = 48
 FAMILIES: dict[str, Callable[[int], tuple]] = {  # method and settings for a number of evaluations a source
     "budget": lambda n: resolve(None, {}, n),
     "basis": lambda n: ("basis", {"steps": n // 10}),  # the paper's ten levels
     "sample": lambda n: ("sample", {"steps": n}),
-    "moment_matching": lambda n: ("sample", {"posterior": "moment_matching", "steps": n // 4}),  # with three VJPs each
+    "mmps": lambda n: ("sample", {"posterior": "mmps", "steps": n // 4}),  # with three VJPs each
 }
 LABELS = {
     "budget": "--budget N",
     "basis": "basis, the paper's dynamics",
     "sample": "sample, projection",
-    "moment_matching": "sample, moment matching",
+    "mmps": "sample, moment matching",
 }  # in the plot
 
 
-class Counted(Prior):
+class Counted(ScorePrior):
     """A prior that counts the examples that it is asked about, and those that gradients go back through."""
 
     def __init__(self, prior: Prior) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels)
+        super().__init__(prior.shape, prior.data_range, prior.levels)
         self.prior, self.count = prior, 0
 
     def score(self, x: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:

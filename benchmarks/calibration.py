@@ -21,9 +21,9 @@ import torch
 import basis
 from basis.core.noise import Noise
 from basis.core.schedule import karras
-from basis.files.write import versions
+from basis.io.presets import resolve
 from basis.metrics.psnr import psnr
-from basis.presets import resolve
+from basis.runs.write import versions
 
 SAMPLES = 19  # the interval from the smallest to the largest covers 18 / 20
 DOUBT = 0.1  # least difference among truth and samples of a pixel in doubt
@@ -31,21 +31,21 @@ METHODS = {  # name: method and settings
     "basis, the paper's text": ("basis", {}),
     "basis, released settings, our ending": ("basis", {"ratio": 0.7071, "delta": 3e-5, "stability": 2.0}),
     "sample, projection, 100 steps": ("sample", {"steps": 100, "bounded": True}),
-    "sample, moment_matching, 100 steps": ("sample", {"steps": 100, "posterior": "moment_matching"}),
+    "sample, mmps, 100 steps": ("sample", {"steps": 100, "posterior": "mmps"}),
     "sample, 44 steps, share 0.9 (of --budget 100)": (
         "sample",
-        {"steps": 44, "bounded": True, "sigma_max": 1.0, "rho": 2.0, "share": 0.9},
+        {"steps": 44, "bounded": True, "sigma_max": 1.0, "rho": 2.0, "noise_correlation": 0.9},
     ),
 }
 
 
 def draw(prior: basis.Prior, n: int, seed: int) -> torch.Tensor:
-    """Return n pairs drawn from the prior, (n, 2, *S) in its support: EDM's sampler with churn, 40 levels from 10."""
+    """Return n pairs drawn from the prior, (n, 2, *S): EDM's sampler with churn, 40 levels from 10."""
     noise = Noise((2, *prior.shape), seed, range(n))
     sampler = basis.Heun(karras(10.0, 0.01, 40, 7.0), churn=20.0)
     product = basis.Product([prior, prior])
-    *_, last = sampler.run(product, prior.mean + sampler.sigmas[0] * noise.normal(), noise.normal)
-    return last.x.clamp(*prior.support)
+    *_, last = sampler.run(product, prior.mean + sampler.levels[0] * noise.normal(), noise.normal)
+    return last.x.clamp(*prior.data_range)
 
 
 def ranks(samples: torch.Tensor, truth: torch.Tensor, seed: int) -> torch.Tensor:
@@ -89,8 +89,8 @@ def main() -> None:
         found = basis.separate(
             mixing(truth), fast, mixing, chosen, seed=args.seed, samples=SAMPLES, batch_size=4, **settings
         )
-        samples = found.samples.clamp(*prior.support)
-        facts = coverage(samples, truth, args.seed) | {"psnr": psnr(samples[:, 0], truth).mean().item()}
+        samples = found.samples.clamp(*prior.data_range)
+        facts = coverage(samples, truth, args.seed) | {"psnr": psnr(samples[:, 0], truth, (0, 1)).mean().item()}
         facts |= {"name": name, "seconds": round(time.monotonic() - start, 1)}
         rows.append(facts)
         (every, error), (doubt, doubt_error) = facts["all"], facts["in doubt"]

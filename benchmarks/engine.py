@@ -20,8 +20,8 @@ from step import MATRIX, cost, elsewhere, machine_facts, numbers, peak, resident
 from turns import LibraryStep, take_turns
 
 import basis
-from basis.networks.by_level import ByLevel
-from basis.networks.unet import RESIDUAL, SILU_GAIN
+from basis.nn.by_level import ByLevel
+from basis.nn.unet import RESIDUAL, SILU_GAIN
 from basis.priors.edm import EDM
 
 DELTA, SIGMA, SIGMA_MIN = 2e-5, 0.3, 0.01
@@ -32,7 +32,7 @@ SECONDS = 1.0  # length of a repetition
 
 
 class PlainNetwork:
-    """The U-Net of `basis.networks.unet` as one would write it down, with its weights in NCHW."""
+    """The U-Net of `basis.nn.unet` as one would write it down, with its weights in NCHW."""
 
     def __init__(self, prior: EDM) -> None:
         network = prior.network.networks[0] if isinstance(prior.network, ByLevel) else prior.network  # that of SIGMA

@@ -22,10 +22,10 @@ from step import resident
 from torch import Tensor
 
 import basis
-from basis.core.windowed import Windowed
-from basis.files.pictures import grid
-from basis.files.write import versions
-from basis.presets import resolve
+from basis.io.presets import resolve
+from basis.priors.wrappers.windowed import Windowed
+from basis.runs.write import versions
+from basis.signals._pictures import grid
 
 
 def photograph(path: Path | None, side: int) -> Tensor:

@@ -34,27 +34,27 @@ from azula.linalg.covariance import IsotropicCovariance
 from torch import Tensor
 
 import basis
-from basis import mixtures as mix
 from basis.core.dataset import DATASETS
 from basis.core.metric import align, reorder
-from basis.core.prior import Prior, Product
+from basis.core.prior import Prior, Product, ScorePrior
 from basis.core.schedule import karras
 from basis.core.separator import choose
-from basis.core.statistics import standard_error
-from basis.files.write import versions
+from basis.evaluate import mixtures as mix
+from basis.evaluate.statistics import standard_error
+from basis.io.presets import resolve
 from basis.metrics.psnr import psnr
-from basis.presets import resolve
+from basis.runs.write import versions
 
 BATCH = 48
 FRESH = 1e9  # as the amount of noise drawn anew in each step: all of it
 MIXING = basis.WeightedSum([1.0, 1.0])
 
 
-class Counted(Prior):
+class Counted(ScorePrior):
     """A prior that counts the examples that it is asked about, and those that gradients go back through."""
 
     def __init__(self, prior: Prior) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels)
+        super().__init__(prior.shape, prior.data_range, prior.levels)
         self.prior, self.forwards, self.vjps = prior, 0, 0
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -281,7 +281,10 @@ def measure(name: str, problem: mix.Mixtures, prior: Prior, budget: int, seed: i
     counted, start = Counted(prior), time.monotonic()
     x = separate(name, problem, counted, budget, seed, settings).cpu()
     seconds, truth, m = time.monotonic() - start, problem.sources.cpu(), problem.mixture.cpu()
-    ways = {"clamped": psnr(x, truth), "projected": psnr(MIXING.project(x, m, prior.support), truth)}
+    ways = {
+        "clamped": psnr(x, truth, prior.data_range),
+        "projected": psnr(MIXING.project(x, m, prior.data_range), truth, prior.data_range),
+    }
     best = max(ways, key=lambda way: ways[way].mean().item())
     images = len(m) * MIXING.sources
     return {

@@ -24,8 +24,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import basis
-from basis.core.checkpoint import locate
 from basis.core.noise import Noise
+from basis.io.checkpoint import locate
 
 BATCH = 16  # mixtures a batch in the table over K
 MATRIX = 2048  # side of the matrices whose product measures the peak

@@ -32,7 +32,7 @@ class LibraryStep:
         if "bf16" in kind or "compiled" in kind:
             prior = basis.Accelerated(prior, "bf16" if "bf16" in kind else "no", compile="compiled" in kind)
         self.sigma = sigma
-        self.posterior = basis.GaussianLikelihood(
+        self.posterior = basis.AnnealedPosterior(
             basis.Product([prior, prior]), basis.WeightedSum([1.0, 1.0]), mixture, ratio
         )
         self.sampler = basis.AnnealedLangevin(delta=delta, stability=math.inf)

@@ -1,7 +1,7 @@
 """Train the bundled digit classifier, the extractor "mnist-digits": `nice python scripts/digit_classifier.py`.
 
 Reads MNIST from BASIS_DATA. Trains on the training split, looks at the validation split after every epoch, and at the
-test split once, at the end. One thread, a few minutes. Writes src/basis/pretrained/extractors/mnist-digits.
+test split once, at the end. One thread, a few minutes. Writes src/basis/assets/pretrained/extractors/mnist-digits.
 """
 
 import sys
@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from basis.core.output import needed
 from basis.datasets.mnist import MNIST
+from basis.io.output import needed
 from basis.metrics._features import EXTRACTOR, FOLDER, save_extractor
-from basis.networks.digit_classifier import DigitClassifier
+from basis.nn.digit_classifier import DigitClassifier
 
 EPOCHS, BATCH, RATE, SHIFT, NOISE = 8, 128, 4e-3, 2, 0.1
 SUMMARY = "a small convolutional network that reads MNIST digits"

@@ -1,4 +1,4 @@
-"""Give a prior of colours a reader of grey pictures, `basis.networks.reader.Reader`: see cifar10-colour-read.toml.
+"""Give a prior of colours a reader of grey pictures, `basis.nn.reader.Reader`: see cifar10-colour-read.toml.
 
     python scripts/grey_reader.py recipes/cifar10-colour-read.toml --from runs/cifar10-colour-named --out runs/reader
 
@@ -14,11 +14,11 @@ from digit_classifier import accuracy
 from picture_classifier import fit
 from torch import nn
 
-from basis.core.checkpoint import PRIOR, save_prior
-from basis.core.output import needed
 from basis.datasets.cifar10 import CIFAR10
-from basis.training.loop import _prior, _start
-from basis.training.recipe import read_recipe
+from basis.io.checkpoint import PRIOR, save_prior
+from basis.io.output import needed
+from basis.train.loop import _prior, _start
+from basis.train.recipe import read_recipe
 
 EPOCHS = 12
 

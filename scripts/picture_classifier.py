@@ -2,7 +2,7 @@
 
 Reads CIFAR-10 from BASIS_DATA. Trains on the training split, mirrored and moved at random, looks at the validation
 split after every epoch, and at the test split once, at the end. One thread. Writes
-src/basis/pretrained/extractors/cifar10-classes, or another folder, if one is given.
+src/basis/assets/pretrained/extractors/cifar10-classes, or another folder, if one is given.
 """
 
 import sys
@@ -13,10 +13,10 @@ import torch
 from digit_classifier import accuracy
 from torch import nn
 
-from basis.core.output import needed
 from basis.datasets.cifar10 import CIFAR10
+from basis.io.output import needed
 from basis.metrics._features import EXTRACTOR, FOLDER, save_extractor
-from basis.networks.picture_classifier import PictureClassifier
+from basis.nn.picture_classifier import PictureClassifier
 
 EPOCHS, BATCH, RATE, DECAY, SMOOTHING, SHIFT = 11, 128, 4e-3, 5e-2, 0.1, 2
 SUMMARY = "a small convolutional network that names the class of CIFAR-10 pictures"

@@ -1,7 +1,7 @@
 """A small package with an experiment and separators of its own, as another project would add them by entry points."""
 
 POINTS = """
-[basis.experiments]
+[basis.paper.experiments]
 tiny = tiny_experiment:Tiny
 [basis.separators]
 endless = tiny_experiment:Endless
@@ -14,9 +14,9 @@ import sys
 
 import basis
 from basis.core.sampler import State
-from basis.reproduction.drawing import subplots
-from basis.reproduction.experiment import Outcome, Picture, Row, RowsExperiment, measured
-from basis.reproduction.job import Job
+from basis.paper.drawing import subplots
+from basis.paper.experiment import Outcome, Picture, Row, RowsExperiment, measured
+from basis.paper.job import Job
 
 
 class Endless(basis.Separator):

@@ -1,6 +1,6 @@
 """NCSN and NCSNv2 written a second time, straight from the papers and from the facts about the released files.
 
-Functions on a state dict with plain PyTorch calls in NCHW, kept apart from `basis.networks.refinenet` so that each
+Functions on a state dict with plain PyTorch calls in NCHW, kept apart from `basis.nn.refinenet` so that each
 checks the other. The benchmark takes it as the straightforward implementation.
 """
 

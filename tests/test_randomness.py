@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import basis
-from basis.core.checkpoint import PRETRAINED, WEIGHTS, pretrained
 from basis.core.dataset import DATASETS
-from basis.core.loading import untouched
 from basis.core.metric import METRICS
 from basis.core.mixing import MIXINGS
 from basis.core.separator import SEPARATORS
+from basis.io.checkpoint import PRETRAINED, WEIGHTS, pretrained
+from basis.io.loading import untouched
 
 MIXING = basis.WeightedSum([1.0, 1.0])
 
@@ -104,7 +104,8 @@ def test_generating(prior):
 @pytest.mark.parametrize("name", ["psnr", "ssim", "digits_right"])
 def test_measuring(name):
     sources = torch.linspace(0, 1, 2 * 2 * 784).reshape(2, 2, 1, 28, 28)
-    assert METRICS.get(name)()(sources, sources.flip(0)).shape == (2,)
+    settings = {} if name == "digits_right" else {"data_range": (0, 1)}
+    assert METRICS.get(name)(**settings)(sources, sources.flip(0)).shape == (2,)
 
 
 @pytest.mark.parametrize("registry", [DATASETS, METRICS, MIXINGS, SEPARATORS], ids=lambda registry: registry.kind)
@@ -136,7 +137,8 @@ from basis.priors.edm import EDM
 def states(): return torch.get_rng_state().tolist(), str(numpy.random.get_state()), random.getstate()
 prior = EDM([1, 8, 8], 0.3, 0.3, [8], [1], [False]).eval().requires_grad_(False)
 mixture, images = torch.linspace(0, 1, 64).reshape(1, 8, 8), torch.linspace(0, 1, 2048).reshape(1, 2, 1, 32, 32)
-for act in (lambda: basis.separate(mixture, prior, basis.WeightedSum([1, 1]), "blind"), lambda: SSIM()(images, images)):
+ssim, pair = SSIM((0, 1)), basis.WeightedSum([1, 1])
+for act in (lambda: basis.separate(mixture, prior, pair, "blind"), lambda: ssim(images, images)):
     before = states()
     act()
     print([a == b for a, b in zip(before, states())])

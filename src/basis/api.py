@@ -1,46 +1,53 @@
-"""The two functions that most programs need: `separate` and `stream`."""
+"""The functions that most programs need: `separate`, `stream` and `generate`."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from basis.core.arrays import as_tensor, plain_torch
+from basis.core.arrays import plain_torch
 from basis.core.assessment import assess as assessed
-from basis.core.counted import counted
-from basis.core.errors import DataError, UnlikelyMixtureWarning, UsageError
-from basis.core.limits import check_request
-from basis.core.loading import unwrapped
-from basis.core.mixing import Mixing, range_of
+from basis.core.errors import UnlikelyMixtureWarning, UsageError
+from basis.core.mixing import Mixing
 from basis.core.modes import interchangeable
 from basis.core.noise import Noise
 from basis.core.prior import Prior, Product
-from basis.core.sampler import State
-from basis.core.separator import Problem, Run, Separation, Separator, choose, join
-from basis.core.settings import Count, NonNegative, Whole, takes
-from basis.presets import resolve
+from basis.core.problem import Problem, pose
+from basis.core.sampler import Sampler, State
+from basis.core.schedule import karras
+from basis.core.separator import Run, Separation, Separator, choose, join
+from basis.core.settings import Count, Whole, takes
+from basis.io.limits import check_request
+from basis.io.presets import resolve
+from basis.opening import array_of, mixing_of, priors_of, watch
+from basis.priors.wrappers.counted import counted
+from basis.samplers.annealed_langevin import AnnealedLangevin
+from basis.samplers.heun import Heun
+
+if TYPE_CHECKING:
+    from basis.opening import Known, Mixture
 
 UNLIKELY = "the sources found are unlike what this prior knows: it did not make this mixture, or the separation failed"
 UNLIKELY_FIX = (
     "check light against dark (1 - x), size, scale, weights, noise and number of sources, take another prior, or spend "
     "more evaluations"
 )
-TOLERANCE = 0.1  # share of the range that a mixture may lie outside of it
-NOISE = 6.0  # standard deviations of noise that it may lie outside beside that
+HIGHEST, LOWEST, STEPS, RHO, CHURN = 10.0, 0.01, 30, 7.0, 10.0  # of `generate`; levels in widths of the data's range
 
 
 def separate(
-    mixture: Tensor | np.ndarray,
-    prior: Prior | Sequence[Prior],
-    mixing: Mixing,
+    mixture: Mixture,
+    prior: Known | Sequence[Known],
+    mixing: Mixing | None = None,
     method: str | Separator | None = None,
     *,
+    weights: Sequence[float] | None = None,
     budget: int | None = None,
     noise: float = 0.0,
     seed: int = 0,
@@ -48,27 +55,32 @@ def separate(
     index: Sequence[int] | None = None,
     batch_size: int | None = None,
     assess: bool = True,
+    progress: bool | Callable[[State], object] = False,
     **settings,
 ) -> Separation:
     """Separate mixtures into their sources.
 
     Args:
         mixture: one mixture (C, H, W) or B of them (B, C, H, W), in the units that the mixing gives: within [0, Σ α]
-            for a weighted sum of images in [0, 1]. Torch or numpy.
-        prior: what sources look like: one prior for all, or one for each source.
+            for a weighted sum of images in [0, 1]; (H, W) where there is one channel. Torch or numpy; a picture of PIL,
+            in [0, 1]; or the path of a picture, a `.npy`, `.npz` or `.pt`. A picture is taken as it is, as the command
+            line takes it with --weights: ``weights=[0.5, 0.5]`` for the mean of two sources.
+        prior: what sources look like: one prior for all, or one for each source; or their names, folders or files, see
+            `load_prior`.
         mixing: how the sources were mixed, for instance ``WeightedSum([1.0, 1.0])``.
         method: name of a preset or of a separator (see `basis list`), or a separator; by default "quality",
-            or "paper" with priors of discrete noise levels or unbounded values (`basis.presets.preferred`).
+            or "paper" with priors of discrete noise levels or unbounded values (`basis.io.presets.preferred`).
+        weights: in place of a mixing: the weights α of a weighted sum, one for each source.
         budget: instead of a method: evaluations of the prior that may be spent for each source, everything included.
         noise: standard deviation σ_y >= 0 of Gaussian noise in the mixture, in its units. The sources then need not mix
             to it exactly: the residual of right ones is near σ_y². 0 for exact mixtures.
         seed: fixes the result, whatever the batch size, order or device.
         samples: posterior samples n per mixture.
-        index: number of each mixture in its data set, which with the seed fixes its random stream; 0 to B-1 by
-            default.
-        batch_size: mixtures at a time; all by default. (The network sees as many images at a time as memory allows.)
+        index: number of each mixture in its data set, which with the seed fixes its random stream; by default 0 to B-1.
+        batch_size: mixtures at a time; all by default. (A network sees as many images at a time as memory allows.)
         assess: whether to say what the result is worth, see `Assessment`: three evaluations of the prior for each
             source beside those of the method, and beside a budget.
+        progress: True shows a bar on standard error; a function is called with each state, see `State`.
         **settings: settings of the method by name, for instance ``steps=50``.
 
     Returns:
@@ -86,24 +98,24 @@ def separate(
         Jayaram & Thickstun, "Source separation with deep generative priors", ICML 2020, Algorithm 1.
 
     Example:
-        >>> import basis
-        >>> prior = basis.load_prior("mnist")
-        >>> result = separate(np.zeros((1, 28, 28)), prior, basis.WeightedSum([1.0, 1.0]), "basis", levels=3, steps=2)
+        >>> result = separate(torch.zeros(28, 28), "mnist", weights=[1.0, 1.0], method="basis", levels=3, steps=2)
         >>> result.sources.shape
         torch.Size([1, 2, 1, 28, 28])
     """
-    return stream(
-        mixture, prior, mixing, method, budget=budget, noise=noise, seed=seed, samples=samples, index=index,
-        batch_size=batch_size, assess=assess, **settings,
-    ).result  # fmt: skip
+    run = stream(
+        mixture, prior, mixing, method, weights=weights, budget=budget, noise=noise, seed=seed, samples=samples,
+        index=index, batch_size=batch_size, assess=assess, **settings,
+    )  # fmt: skip
+    return watch(run, progress).result
 
 
 def stream(
-    mixture: Tensor | np.ndarray,
-    prior: Prior | Sequence[Prior],
-    mixing: Mixing,
+    mixture: Mixture,
+    prior: Known | Sequence[Known],
+    mixing: Mixing | None = None,
     method: str | Separator | None = None,
     *,
+    weights: Sequence[float] | None = None,
     budget: int | None = None,
     noise: float = 0.0,
     seed: int = 0,
@@ -113,7 +125,9 @@ def stream(
     assess: bool = True,
     **settings,
 ) -> Run:
-    """Separate step by step: iterate over the states, then read ``.result``. Arguments are those of `separate`.
+    """Separate step by step: iterate over the states, then read ``.result``.
+
+    Arguments are those of `separate`, but for ``progress``.
 
     Example:
         >>> import basis
@@ -122,7 +136,8 @@ def stream(
         >>> sum(1 for state in run)
         6
     """
-    problem = pose(mixture, prior, mixing, noise)
+    mixing, known = mixing_of(mixing, weights), priors_of(prior)
+    problem = pose(array_of(mixture, known), known, mixing, noise)
     priors = [problem.prior.distinct[i] for i in problem.prior.order]
     separator = choose(*resolve(method, settings, budget, priors, mixing))
     if noise and not separator.takes_noise:
@@ -132,8 +147,7 @@ def stream(
             fix="leave noise out, or take a method that knows of it, such as fast, quality or paper",
         )
     count = len(problem.mixture)
-    index = list(range(count) if index is None else index)
-    batch_size = count if batch_size is None else batch_size
+    index, batch_size = list(range(count) if index is None else index), count if batch_size is None else batch_size
     if len(index) != count:
         raise UsageError(
             f"expected an index for each of {count} mixtures, got {len(index)}", fix="leave it out for 0, 1, 2, …"
@@ -149,69 +163,61 @@ def stream(
                 f"{name} must be a whole number of at least {least}, got {value}", fix=f"pass {name}={least}"
             )
     check_request(f"samples={samples}", 4 * count * samples * math.prod(problem.prior.shape), fix="ask for fewer")
-    return Run(_batches(separator, problem, seed, samples, index, batch_size, assess))
+    return Run(_batches(separator, problem, seed, samples, index, batch_size, assess), math.ceil(count / batch_size))
 
 
 @plain_torch()
-def pose(mixture: Tensor | np.ndarray, prior: Prior | Sequence[Prior], mixing: Mixing, noise: float = 0.0) -> Problem:
-    """Return the problem after checking that mixture, prior and mixing fit each other; raises what `separate` does."""
-    if not isinstance(mixing, Mixing):
-        raise UsageError(f"expected a mixing, got {mixing!r}", fix="for instance basis.WeightedSum([1.0, 1.0])")
-    priors: list = list(prior) if isinstance(prior, list | tuple) else [prior] * mixing.sources
-    if strange := [entry for entry in priors if not isinstance(entry, Prior)]:
-        compiled, inside = hasattr(strange[0], "_orig_mod"), isinstance(unwrapped(strange[0]), Prior)
-        fix = "give the prior that is inside of it, its .module" if inside else "see basis.load_prior"
-        raise UsageError(
-            f"expected a prior or one for each source, got {type(strange[0]).__name__}",
-            fix="use basis.Accelerated(prior, 'no', compile=True)" if compiled else fix,
-        )
-    if not takes(NonNegative, noise):
-        raise UsageError(
-            f"noise must be a standard deviation of at least 0, got {noise}", fix="for instance noise=0.05"
-        )
-    if len(priors) != mixing.sources:
-        raise UsageError(
-            f"the mixing has {mixing.sources} sources, got {len(priors)} priors",
-            fix="give one prior for all sources, or one for each",
-        )
-    devices = {str(prior.device) for prior in priors}
-    if len(devices) > 1 or "meta" in devices:
-        raise UsageError(
-            f"the priors are on {' and '.join(sorted(devices))}, expected one device with their weights",
-            fix="move them with .to(device), or give the device to basis.load_prior",
-        )
-    product = Product(priors)
-    mixture = as_tensor(mixture, device=product.device)
-    shape = tuple(mixing(torch.zeros(1, *product.shape, device=product.device)).shape[1:])
-    if tuple(mixture.shape) == shape:
-        mixture = mixture[None]
-    if tuple(mixture.shape[1:]) != shape or not len(mixture):
-        raise DataError(
-            f"expected a mixture of shape {shape} or a batch of them, got {tuple(mixture.shape)}",
-            fix=f"bring it to {'×'.join(map(str, shape))} (channels × height × width), or choose another prior",
-        )
-    if not torch.isfinite(mixture).all():
-        raise DataError("the mixture has NaN or infinite values", fix="replace them before separating")
-    problem = Problem(mixture, product, mixing, noise)
-    _check_range(problem)
-    return problem
+def generate(prior: Prior, n: int = 16, seed: int = 0, sampler: Sampler | None = None, batch_size: int = 32) -> Tensor:
+    """Draw samples of a prior: the first thing to look at where separations look wrong.
 
+    Each depends on the seed and its own number alone. They start from N(c, σ_1²) with c the middle of the prior's
+    data range and σ_1 the sampler's largest noise level.
 
-def _check_range(problem: Problem) -> None:
-    """Compare the mixture's values with what sources within the prior's support can mix to, and what noise adds."""
-    mixture, support = problem.mixture, problem.prior.support
-    if support is None:
-        return
-    low, high = range_of(problem.mixing, problem.prior.shape, support, mixture.device)
-    slack = TOLERANCE * (high - low) + NOISE * problem.noise
-    if mixture.min() < low - slack or mixture.max() > high + slack:
-        noisy = f", and noise of {problem.noise:g}" if problem.noise else ""
-        raise DataError(
-            f"the mixture has values from {mixture.min():.3g} to {mixture.max():.3g}, expected {low:.3g} to {high:.3g}"
-            f"{noisy}",
-            fix="scale it to what the mixing gives for sources in "
-            f"[{support[0]:g}, {support[1]:g}] (8-bit values: divide by 255), or state its weights or its noise",
+    Args:
+        prior: what to draw from.
+        n: number of samples.
+        seed: fixes the samples.
+        sampler: any; by default `Heun` with some churn on 30 noise levels (59 evaluations of each sample) or, for
+            priors of discrete levels, `AnnealedLangevin` at these, 100 steps each of a size that suits them.
+        batch_size: samples at a time.
+
+    Returns:
+        Samples, (n, *S), clamped to the prior's data range.
+
+    Raises:
+        UsageError: n or batch_size below 1, seed below 0.
+        DivergenceError: a sample is not finite.
+
+    Example:
+        >>> from basis import GaussianMixture
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> generate(unit, n=3).shape
+        torch.Size([3, 1])
+    """
+    if not (isinstance(prior, Prior) and isinstance(sampler, Sampler | None)):
+        raise UsageError(
+            f"expected a prior and a sampler or None, got {type(prior).__name__} and {type(sampler).__name__}",
+            fix="see basis.load_prior and basis.Heun",
         )
+    if not (takes(Count, n) and takes(Count, batch_size) and takes(Whole, seed)):
+        raise UsageError(
+            f"expected whole n >= 1, batch_size >= 1 and seed >= 0, got {n}, {batch_size} and {seed}",
+            fix="give numbers",
+        )
+    check_request(f"n={n}", 4 * n * math.prod(prior.shape), fix="draw fewer samples")
+    low, high = prior.data_range or (0.0, 1.0)
+    if sampler is None and prior.levels is None:
+        sampler = Heun(karras(HIGHEST * (high - low), LOWEST * (high - low), STEPS, RHO), churn=CHURN)
+    sampler = sampler or AnnealedLangevin(torch.tensor(sorted(prior.levels or (), reverse=True)), delta=None)
+    target, centre, parts = Product([prior]), (low + high) / 2 if prior.data_range else 0.0, []
+    for start in range(0, n, batch_size):
+        noise = Noise(target.shape, seed, range(start, min(start + batch_size, n)), device=prior.device)
+        x = centre + sampler.levels[0] * noise.normal()
+        for state in sampler.run(target, x, noise.normal):
+            x = state.x
+        parts.append(x[:, 0])
+    found = torch.cat(parts)
+    return found.clamp(low, high) if prior.data_range else found
 
 
 def _batches(
@@ -228,7 +234,8 @@ def _batches(
             found = dataclasses.replace(found, evaluations=torch.full((len(part.mixture),), spent))
         parts.append(found)
     result = parts[0] if len(parts) == 1 else join(problem, parts)
-    result = dataclasses.replace(result, kinds=tuple(interchangeable(problem.prior, problem.mixing)))
+    kinds, data_range = tuple(interchangeable(problem.prior, problem.mixing)), problem.prior.data_range
+    result = dataclasses.replace(result, kinds=kinds, data_range=data_range)
     if not assess:
         return result
     worth = assessed(problem, result, size, separator.asks_prior)

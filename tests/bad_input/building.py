@@ -13,7 +13,7 @@ from basis.core.dataset import open_dataset
 from basis.core.schedule import geometric, karras, overlapping
 from basis.datasets.folder import Folder
 from basis.datasets.lsun import LSUN
-from basis.mixtures import draw_mixtures, load_mixtures
+from basis.evaluate.mixtures import draw_mixtures, load_mixtures
 from basis.priors.glow import Glow
 
 

@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 import basis
-import basis.training.combine  # these are imported here, so that no child waits for them
-import basis.training.finetune
-import basis.training.loop
+import basis.train.combine  # these are imported here, so that no child waits for them
+import basis.train.finetune
+import basis.train.loop
 from basis.cli import main
 from basis.priors.diffusion import diffusers
 from basis.priors.edm import EDM

@@ -10,7 +10,7 @@ import torch
 import basis
 from bad_input.python import IMAGES, INF, NAN, STACKS, flow, prior, separate
 from basis.core.metric import METRICS, pairwise_psnr
-from basis.evaluation import evaluate
+from basis.evaluate.evaluation import evaluate
 
 
 def calls():

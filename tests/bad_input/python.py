@@ -47,11 +47,11 @@ def streamed(**settings):
     return list(basis.stream(M, prior(), TWO, "fast", **settings))
 
 
-class Mute(basis.Prior):
+class Mute(basis.ScorePrior):
     """A prior whose score is not one."""
 
     def __init__(self, answer):
-        super().__init__((1, 8, 8), support=(0.0, 1.0))
+        super().__init__((1, 8, 8), data_range=(0.0, 1.0))
         self.answer = answer
 
     def score(self, x, sigma):
@@ -101,7 +101,7 @@ SETTINGS = {
     "nope": (1,),
     "posterior": ("nope", 3, None),
     "sampler": ("nope", 3, None),
-    "share": (-1, 2, "x", NAN),
+    "noise_correlation": (-1, 2, "x", NAN),
     "project": ("x", 3),
 }
 

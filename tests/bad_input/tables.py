@@ -12,7 +12,7 @@ import numpy as np
 from bad_input import cases
 from bad_input.case import Case
 from bad_input.files import Exploit
-from basis.core.mark import MARK
+from basis.io.mark import MARK
 
 
 def mixtures(change, folder: Path) -> None:

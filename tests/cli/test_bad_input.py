@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from basis.core import checkpoint
+from basis.io import checkpoint
 from cli.shared import FILES, MIXTURE, PIXELS, content, fails
 
 
@@ -212,8 +212,9 @@ def test_interrupt(separate, image, array, out, monkeypatch, where):
     """Ctrl-C in the second input: the first is whole, the second's earlier result too, and nothing else is left."""
     separate(array)
     before = content(out / "array")
-    module = importlib.import_module("basis.cli.separate")
-    original, calls = {"computing": module.stream, "writing": module.fill}[where], []
+    module = importlib.import_module({"computing": "basis.api", "writing": "basis.runs.view"}[where])
+    name = {"computing": "stream", "writing": "fill"}[where]
+    original, calls = getattr(module, name), []
 
     def interrupted(*arguments, **settings):
         calls.append(arguments)
@@ -231,7 +232,7 @@ def test_interrupt(separate, image, array, out, monkeypatch, where):
             run._stream = map(stop, run._stream)
         return run
 
-    monkeypatch.setattr(module, original.__name__, interrupted)
+    monkeypatch.setattr(module, name, interrupted)
     result = separate(image, array, image, "--seed", 1, "--overwrite")
     assert result.code == 130
     assert result.err == [f"basis: stopped at {array}; what was finished before is whole in {out}"]

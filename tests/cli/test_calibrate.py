@@ -9,7 +9,7 @@ import torch
 import basis
 from basis.core.dataset import open_dataset
 from cli.shared import fails
-from training.shared import RECIPE
+from train.shared import RECIPE
 
 
 @pytest.fixture

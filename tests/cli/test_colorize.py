@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 import basis
-from basis.core.learned import save_separator
-from basis.files.pictures import GAP, LABEL, TILE
-from basis.files.read import read_grey
+from basis.io.learned import save_separator
 from basis.priors.edm import EDM
+from basis.runs.read import read_grey
 from basis.separators.adversarial import Adversarial
-from basis.training.recipe import read_recipe
+from basis.signals._pictures import GAP, LABEL, TILE
+from basis.train.recipe import read_recipe
 from cli.shared import PIXELS, QUICK, SIZE, close, fails
 
 FILES = [".basis.json", "anneal.gif", "colour_1.png", "panel.png", "result.json", "sources.npy"]
@@ -242,7 +242,7 @@ def test_interrupt(colorize, image, tmp_path, out, monkeypatch):
             raise KeyboardInterrupt
         return read_grey(path, *arguments, **settings)
 
-    monkeypatch.setattr("basis.cli.colorize.read_grey", interrupted)
+    monkeypatch.setattr("basis.runs.read.read_grey", interrupted)
     result = colorize(image, second)
     assert result.code == 130
     assert result.err == [f"basis: stopped at {second}; what was finished before is whole in {out}"]
@@ -272,8 +272,8 @@ def test_separate_arrays_by_windows(separate, tmp_path, out):
 
 
 def test_frames_of_large_images_are_small(colorize, tmp_path, out, monkeypatch):
-    monkeypatch.setattr("basis.files.pictures.LARGEST_FRAME", 10)
-    monkeypatch.setattr("basis.files.pictures.TILE", 1)  # nothing is enlarged
+    monkeypatch.setattr("basis.signals._pictures.LARGEST_FRAME", 10)
+    monkeypatch.setattr("basis.signals._pictures.TILE", 1)  # nothing is enlarged
     colorize(saved(LARGE, tmp_path / "large.png"))
     with Image.open(out / "large" / "anneal.gif") as animation:
         assert animation.size == (GAP + 2 * (15 + GAP), LABEL + GAP + 10 + GAP)

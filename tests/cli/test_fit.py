@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import basis
-from basis.core.learned import load_separator
+from basis.io.learned import load_separator
 from cli.shared import MIXTURE, fails
 
 pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import basis
-from basis.core import checkpoint
 from basis.core.separator import Separation
-from basis.core.statistics import share_interval
 from basis.datasets.mnist import MNIST
-from basis.evaluation import digit_labels
-from basis.evaluation import evaluate as measure
+from basis.evaluate.evaluation import digit_labels
+from basis.evaluate.evaluation import evaluate as measure
+from basis.evaluate.mixtures import draw_mixtures
+from basis.evaluate.statistics import share_interval
+from basis.io import checkpoint
 from basis.metrics.digits_right import DigitsRight
 from basis.metrics.ssim import ssim
-from basis.mixtures import draw_mixtures
 from cli.shared import PAPER, fails
 
 # basis list, info
@@ -27,7 +27,6 @@ from cli.shared import PAPER, fails
 
 def test_list(cli, prior, monkeypatch):
     monkeypatch.setattr(checkpoint, "PRETRAINED", Path(prior).parent)
-    monkeypatch.setattr("basis.cli.describe.PRETRAINED", Path(prior).parent)
     out = cli("list").out
     sections = dict(re.findall(r"^(\S.*):\n((?:  .*\n)+)", out, re.MULTILINE))
     chosen = {kind: [line.split()[0] for line in lines.splitlines()] for kind, lines in sections.items()}
@@ -96,7 +95,7 @@ def test_evaluate_gives_the_same_from_a_folder_from_the_data_and_for_every_batch
     pairs = [np.load(tmp_path / "mix" / f"{i:05d}.npz") for i in range(5)]
     result = expected(np.stack([pair["mixture"] for pair in pairs]), seed=4)
     truth = torch.from_numpy(np.stack([pair["sources"] for pair in pairs]))
-    np.testing.assert_allclose(first["psnr"], basis.psnr(result.sources, truth).numpy(), atol=1e-4)
+    np.testing.assert_allclose(first["psnr"], basis.psnr(result, truth).numpy(), atol=1e-4)
     row = printed.out.splitlines()[-2].split()
     shown = [first["n"], first["psnr_mean"], first["psnr_standard_error"], first["psnr_median"]]
     assert [float(value) for value in row[:4]] == pytest.approx(shown, abs=0.0051)
@@ -131,7 +130,7 @@ def test_evaluate_measures_likeness_and_reading(evaluate, mnist):
     printed, figures = evaluate(mnist, *SIZED, "--seed", 3)
     drawn = draw_mixtures(MNIST(), n=40, seed=3)
     estimate = (drawn.mixture / 2)[:, None].expand(-1, 2, -1, -1, -1)
-    np.testing.assert_allclose(figures["ssim"], ssim(estimate, drawn.sources), atol=1e-6)
+    np.testing.assert_allclose(figures["ssim"], ssim(estimate, drawn.sources, (0, 1)), atol=1e-6)
     assert figures["digits_right"] == DigitsRight(drawn.info["labels"])(estimate, drawn.sources).tolist()
     assert 0 < figures["ssim_mean"] < 1
     assert 0 < figures["digits_right_mean"] < 0.5  # two of a kind, on top of each other
@@ -150,9 +149,9 @@ def test_all_digits_are_read_right_in_the_truth_itself(mnist):
     drawn = draw_mixtures(MNIST(), n=6)
     mixing, choice = basis.WeightedSum([1.0, 1.0]), torch.zeros(6, dtype=torch.int64)
     truth = Separation(drawn.sources.flip(1)[:, None], drawn.mixture, mixing, choice)
-    found = measure(truth, drawn.sources, digit_labels(drawn.info))
+    found = measure(truth, drawn.sources, digit_labels(drawn.info), (0.0, 1.0))
     assert (found.right.tolist(), found.ssim.tolist()) == ([1] * 6, pytest.approx([1] * 6))
-    plain = measure(truth, drawn.sources)
+    plain = measure(truth, drawn.sources, data_range=(0.0, 1.0))
     assert plain.right is None
     assert plain.psnr.tolist() == [100] * 6
 

@@ -1,19 +1,17 @@
 """What is there already is kept, unless it is ours and --overwrite is given."""
 
-import importlib
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from basis.core.claim import claim
-from basis.core.mark import read_mark
-from basis.files.write import file_names
-from basis.mixtures import load_mixtures
+from basis.api import stream
+from basis.evaluate.mixtures import load_mixtures
+from basis.io.claim import claim
+from basis.io.mark import read_mark
+from basis.runs.write import file_names
 from cli.shared import FILES, MIXTURE, close, content, fails
-
-separation = importlib.import_module("basis.cli.separate")
 
 
 @pytest.fixture
@@ -24,8 +22,7 @@ def forbid(monkeypatch):
         raise AssertionError("work was begun")
 
     def call():
-        for module in ("separate", "data"):
-            monkeypatch.setattr(importlib.import_module(f"basis.cli.{module}"), "stream", never)
+        monkeypatch.setattr("basis.api.stream", never)
 
     return call
 
@@ -95,8 +92,7 @@ def test_resume_does_what_is_missing(separate, expected, image, array, out, monk
     separate(array)
     before = content(out / "array")
     worked = []
-    original = separation.stream
-    monkeypatch.setattr(separation, "stream", lambda *a, **k: worked.append(a) or original(*a, **k))
+    monkeypatch.setattr("basis.api.stream", lambda *a, **k: worked.append(a) or stream(*a, **k))
     result = separate(image, array, "--resume")
     assert (result.code, len(worked), content(out / "array")) == (0, 1, before)
     assert f"{array}: there already, in {out / 'array'}" in result.out
@@ -203,7 +199,7 @@ def test_a_smaller_set_of_mixtures_replaces_a_larger_one_whole(cli, tmp_path):
 
 
 def test_a_demonstration_replaces_its_own(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("basis.cli.demo.stream", lambda *a, **k: separation.stream(*a[:3], "average"))
+    monkeypatch.setattr("basis.api.stream", lambda *a, **k: stream(*a[:3], "average"))
     out = tmp_path / "demo"
     assert cli("demo", "--out", out).code == 0
     before = content(out)

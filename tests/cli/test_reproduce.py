@@ -8,7 +8,7 @@ import pytest
 from basis.core.errors import DataError
 from basis.datasets.cifar10 import CIFAR10
 from basis.datasets.mnist import MNIST
-from basis.reproduction.store import Store
+from basis.paper.store import Store
 from cli.shared import fails
 
 
@@ -70,7 +70,7 @@ def test_stopping_says_how_to_go_on(cli, out, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("basis.cli.reproduce.run", interrupted)
+    monkeypatch.setattr("basis.paper.run.reproduce", interrupted)
     result = cli("reproduce", "table1", "--out", out)
     assert (result.code, result.err) == (
         130,

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import basis
-from basis.files.pictures import GAP, LABEL, TILE
+from basis.signals._pictures import GAP, LABEL, TILE
 from cli.shared import FILES, IMAGE, MIXTURE, PIXELS, QUICK, close, content, fails, make_prior
 
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from basis.files.read import read_mixture
+from basis.runs.read import read_mixture
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 COMMANDS = {
@@ -24,8 +24,8 @@ COMMANDS = {
 def test_every_command_ends_with_the_signals_code(cli, prior, image, tmp_path, monkeypatch, name, send):
     before = {number: signal.getsignal(number) for number in SIGNALS}
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("basis.cli.options.load_prior", lambda *_: signal.raise_signal(send))
-    monkeypatch.setattr("basis.cli.describe.load_prior", lambda *_: signal.raise_signal(send))
+    monkeypatch.setattr("basis.cli.given.load_prior", lambda *_: signal.raise_signal(send))
+    monkeypatch.setattr("basis.io.checkpoint.load_prior", lambda *_: signal.raise_signal(send))
     result = cli(*COMMANDS[name], prior)
     assert (result.code, result.out) == (128 + send, "")
     assert result.err == ["basis: stopped; what was finished before is whole"]
@@ -38,7 +38,7 @@ def test_a_signal_in_the_second_input_leaves_the_first_whole(separate, image, ar
     def stopped(path, *arguments, **options):
         return signal.raise_signal(send) if path == array else read_mixture(path, *arguments, **options)
 
-    monkeypatch.setattr(importlib.import_module("basis.cli.separate"), "read_mixture", stopped)
+    monkeypatch.setattr(importlib.import_module("basis.runs.read"), "read_mixture", stopped)
     result = separate(image, array)
     assert result.code == 128 + send
     assert result.err == [f"basis: stopped at {array}; what was finished before is whole in {out}"]
@@ -49,7 +49,7 @@ def test_a_signal_that_is_ignored_stays_so(cli, prior, monkeypatch):
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        monkeypatch.setattr("basis.cli.describe.load_prior", lambda *_: signal.raise_signal(signal.SIGHUP) or 1 / 0)
+        monkeypatch.setattr("basis.io.checkpoint.load_prior", lambda *_: signal.raise_signal(signal.SIGHUP) or 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cli("info", prior)
     finally:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import basis
-from basis.files.pictures import GAP, LABEL, TILE
+from basis.signals._pictures import GAP, LABEL, TILE
 from cli.shared import IMAGE, MIXTURE, PIXELS, QUICK, close
 
 DIGITS = np.load(basis.example("two-a"))["sources"].sum(0)[0] / 2
@@ -44,7 +44,7 @@ def test_ink_on_paper_inverted(cli, paper, out):
     first, second = (f"{share:.0%}" for share in told["plausibility"])
     assert f"paper.png: sources likelier than {first}, {second} of the prior's own, residual " in result.out
     truth = torch.from_numpy(np.load(basis.example("two-a"))["sources"] / np.float32(255))
-    assert basis.psnr(torch.from_numpy(np.load(out / "paper" / "sources.npy"))[None], truth[None]) > 20
+    assert basis.psnr(torch.from_numpy(np.load(out / "paper" / "sources.npy"))[None], truth[None], (0, 1)) > 20
 
 
 @pytest.mark.parametrize("weights", [None, "0.25,0.75"])

@@ -41,6 +41,7 @@ CALLS = (
 WRITING = os.O_WRONLY | os.O_RDWR
 PR_SET_CHILD_SUBREAPER = 36  # Linux: this process becomes the parent of the children that its children leave
 HALF = b"half a file"
+LOG = "events.out.tfevents"
 PATIENCE = 2.0  # seconds in which the children of a killed process have to end
 
 
@@ -57,7 +58,7 @@ class Warm:
     """A process that has imported the product, from which runs are forked; use it as a context."""
 
     def __init__(self, *modules: str) -> None:
-        self.command = [sys.executable, __file__, *(modules or ("basis.cli.separate",))]
+        self.command = [sys.executable, __file__, *(modules or ("basis.cli.inputs",))]
 
     def __enter__(self) -> Warm:
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -92,7 +93,8 @@ def watch(root: str, log: int, point: int | None, send: int) -> None:
         with contextlib.suppress(TypeError, OSError):
             folder = "" if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}")
             name = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else os.fsdecode(path)
-            return os.path.abspath(os.path.join(folder, name)).startswith(root)
+            place = os.path.abspath(os.path.join(folder, name))
+            return place.startswith(root) and LOG not in place  # a thread of TensorBoard's writes its log at any time
         return False
 
     def wrap(module, name: str, changes) -> None:

@@ -57,7 +57,7 @@ min = 0.1
 count = 2
 """
 MODULES = (
-    "basis.cli.train", "basis.training.finetune", "basis.training.loop", "basis.datasets.digits", "basis.priors.edm",
+    "basis.cli.given", "basis.train.finetune", "basis.train.loop", "basis.datasets.digits", "basis.priors.edm",
     "basis.formats.ncsn", "torch._dynamo", "torch.utils.tensorboard", "sklearn.datasets", "getpass",
 )  # fmt: skip
 

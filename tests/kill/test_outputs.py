@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import basis
-from basis.core.mark import MARK, read_mark
-from basis.core.output import READY
-from basis.mixtures import load_mixtures
+from basis.evaluate.mixtures import load_mixtures
+from basis.io.mark import MARK, read_mark
+from basis.io.output import READY
 from cli.shared import MIXTURE, PIXELS, make_prior
 from kill.shared import content, sweep
 

@@ -12,7 +12,7 @@ from kill.shared import sweep
 pytest.importorskip("sklearn", reason="the digits data set needs scikit-learn")
 
 COMMAND = ["reproduce", "tiny", "--n", "3", "--batch-size", "2", "--out", "out"]
-MODULES = ("basis.cli.reproduce", "basis.metrics.psnr", "sklearn.datasets", "matplotlib.figure", "torchmetrics")
+MODULES = ("basis.paper.run", "basis.metrics.psnr", "sklearn.datasets", "matplotlib.figure", "torchmetrics")
 
 
 @pytest.fixture(scope="module")

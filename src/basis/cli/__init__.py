@@ -1,14 +1,21 @@
-"""The command line `basis`: thin, it parses, calls the library and prints."""
+"""The command line `basis`: thin, it parses, calls the library and prints.
+
+What is imported here is light. Commands import torch, and what needs it, when they run: help, the version and the
+completions of a shell are there at once.
+"""
 
 from __future__ import annotations
 
+import platform
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -27,8 +34,8 @@ from basis.cli import (
     separate,
     train,
 )
-from basis.cli.options import Stopped, complain
-from basis.core.durable import SIGNALS
+from basis.cli.common import QuietOption, VerboseOption, common, set_level
+from basis.cli.voice import VOICE, Stopped, complain, detail, remark
 from basis.core.errors import (
     BasisError,
     DataError,
@@ -37,34 +44,55 @@ from basis.core.errors import (
     UnlikelyMixtureWarning,
     UsageError,
 )
+from basis.io.durable import SIGNALS
 
 OURS = (DataWarning, UncertainWarning, UnlikelyMixtureWarning)
+PACKAGES = {"basis": "basis-separation", "torch": "torch", "numpy": "numpy"}
 INTERRUPTED = 130  # how typer ends after a KeyboardInterrupt
 
 app = typer.Typer(
-    help="Separate mixtures into their sources with deep generative priors.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would take as long to import as all else
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(separate.separate)
-app.command()(count.count)
-app.command()(colorize.colorize)
-app.command()(generate.generate)
-app.command()(demo.demo)
-app.command()(train.train)
-app.command()(train.finetune)
-app.command()(train.combine)
-app.command()(fit.fit)
-app.command()(calibrate.calibrate)
-app.command("import")(convert.convert)
-app.command("list")(describe.list_choices)
-app.command()(describe.info)
-app.command()(data.make_mixtures)
-app.command()(data.evaluate)
-app.command()(reproduce.reproduce)
-app.command()(compare.compare)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"basis {version(PACKAGES['basis'])}")
+        raise typer.Exit
+
+
+@app.callback()
+def _basis(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Separate mixtures into their sources with deep generative priors."""
+    set_level(quiet, verbose)
+
+
+app.command()(common(separate.separate))
+app.command()(common(count.count))
+app.command()(common(colorize.colorize))
+app.command()(common(generate.generate))
+app.command()(common(demo.demo))
+app.command()(common(train.train))
+app.command()(common(train.finetune))
+app.command()(common(train.combine))
+app.command()(common(fit.fit))
+app.command()(common(calibrate.calibrate))
+app.command("import")(common(convert.convert))
+app.command("list")(common(describe.list_choices))
+app.command()(common(describe.info))
+app.command()(common(data.make_mixtures))
+app.command()(common(data.evaluate))
+app.command()(common(reproduce.reproduce))
+app.command()(common(compare.compare))
 
 
 def main() -> None:
@@ -75,6 +103,8 @@ def main() -> None:
     """
     with _signals() as caught, warnings.catch_warnings():
         _say_warnings()
+        VOICE.reset()
+        start = time.monotonic()
         try:
             if "" in sys.argv[1:]:
                 raise UsageError("an argument is empty", fix="leave it out, or look at where its value comes from")
@@ -92,11 +122,20 @@ def main() -> None:
             complain(stop)
             sys.exit(128 + (caught or [signal.SIGINT])[0])
         except Exception as error:
-            _refuse(error)
+            if not caught:
+                _refuse(error)
+            code = INTERRUPTED  # what was being imported turned the signal into an error of its own
         if code == INTERRUPTED:
             complain("stopped; what was finished before is whole")
             code = 128 + (caught or [signal.SIGINT])[0]
+        detail(f"{time.monotonic() - start:.1f} s; {_versions()}")
         sys.exit(code)
+
+
+def _versions() -> str:
+    """Return the versions that a result depends on, without importing anything."""
+    found = {name: version(package) for name, package in PACKAGES.items()}
+    return ", ".join(f"{name} {number}" for name, number in {**found, "python": platform.python_version()}.items())
 
 
 def _refuse(error: Exception) -> NoReturn:
@@ -118,7 +157,7 @@ def _say_warnings() -> None:
     """Print each warning as one line; those of other libraries begin with their class."""
 
     def say(message: Warning | str, category: type[Warning], *where: Any) -> None:
-        complain(message if issubclass(category, OURS) else f"{category.__name__}: {' '.join(str(message).split())}")
+        remark(message if issubclass(category, OURS) else f"{category.__name__}: {' '.join(str(message).split())}")
 
     for ours in OURS:
         warnings.simplefilter("always", ours)

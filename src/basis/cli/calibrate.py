@@ -5,19 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
-from basis.calibration import calibrate as measure
-from basis.calibration import save_calibration
 from basis.cli import options as cli
-from basis.core.checkpoint import foreign, load_prior
-from basis.core.checks import device_of
-from basis.core.dataset import Dataset, open_dataset
+from basis.cli.voice import remark, tell
 from basis.core.errors import BasisError, UsageError
-from basis.files.write import versions
+
+if TYPE_CHECKING:
+    from basis.core.dataset import Dataset
 
 MOST = 2_000  # examples that are looked at
 BATCH = 50  # mixtures at a time
@@ -38,24 +35,31 @@ def calibrate(
     Separates mixtures of held-out images of a data set (its validation split), and writes `calibration.json` beside the
     prior's weights. `basis train` does this at its end.
     """
+    from basis.core.dataset import open_dataset
+    from basis.io.checkpoint import foreign
+
     if foreign(prior):
         raise UsageError(f"'{prior}' is no prior folder", fix="make one with `basis import`, and calibrate that")
     opened = None if data is None else open_dataset(data, data_dir)
     file = _write(prior, opened, n, seed, device, batch_size, overwrite)
-    typer.echo(f"{file}: `basis separate --prior {prior}` warns of mixtures that the prior did not make")
+    tell(f"{file}: `basis separate --prior {prior}` warns of mixtures that the prior did not make")
 
 
 def after_training(folder: Path, data: Dataset, n: int) -> None:
     """Calibrate a prior that has been trained by n mixtures of each kind, unless it is; say so where it cannot be."""
+    import torch
+
+    from basis.io.checkpoint import load_prior
+
     prior = load_prior(folder)
-    if n < 1 or prior.calibration is not None or prior.known is not None:
+    if n < 1 or prior.calibration is not None or prior.condition is not None:
         return
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        typer.echo(f"{folder}: calibrating, on {device} (Ctrl-C leaves it out)")
+        tell(f"{folder}: calibrating, on {device} (Ctrl-C leaves it out)")
         _write(str(folder), data, n, 0, device, min(n, BATCH), overwrite=True)
     except BasisError as error:
-        cli.complain(f"{folder} is trained, and not calibrated: {error}")
+        remark(f"{folder} is trained, and not calibrated: {error}")
 
 
 def _write(
@@ -68,11 +72,17 @@ def _write(
     overwrite: bool,
 ) -> Path:
     """Calibrate a prior by a data set, or by its own samples; return the file."""
+    from basis.core.checks import device_of
+    from basis.evaluate.calibration import calibrate as measure
+    from basis.evaluate.calibration import save_calibration
+    from basis.io.checkpoint import load_prior
+    from basis.runs.write import versions
+
     device_of(device)
     loaded = load_prior(prior, device)
     if loaded.calibration is not None and not overwrite:
         raise UsageError(f"'{prior}' is calibrated already", fix="pass --overwrite to measure it anew")
-    examples = None if data is None else data.images("validation")[0][:MOST].float() / 255
+    examples = None if data is None else data.values(data.images("validation")[0][:MOST])
     facts = {
         "data": "the prior's own samples" if data is None else f"{data.spec}, validation split",
         "examples": n if examples is None else len(examples),

@@ -8,17 +8,10 @@ from typing import Annotated
 
 import typer
 
-from basis.api import stream
 from basis.cli import options as cli
-from basis.cli import worth
-from basis.cli.separate import OutOption, ResizeOption, animate, each, write
+from basis.cli.separate import OutOption, ResizeOption
+from basis.cli.voice import VOICE, remark
 from basis.core.errors import UsageError
-from basis.core.output import check_free
-from basis.files.pictures import COLORIZED
-from basis.files.read import read_grey
-from basis.files.write import file_names, plain, versions
-from basis.mixings.grayscale import Grayscale
-from basis.signals.image import BACKGROUND
 
 USUAL = "fast"  # a sample, since a mean of several is pale; nearer to true colours than "paper", see docs/results.md
 LUMA = {  # weights of red, green and blue in grey
@@ -36,7 +29,10 @@ LumaOption = Annotated[
 
 
 def colorize(
-    paths: Annotated[list[Path], typer.Argument(help="Grey images, arrays (.npy .npz .pt), or folders of them.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Grey images, arrays (.npy .npz .pt), folders of them, or - for standard input."),
+    ],
     prior: PriorOption = "cifar10-colour",
     luma: LumaOption = "mean",
     noise: cli.NoiseOption = 0.0,
@@ -55,7 +51,7 @@ def colorize(
     invert: cli.InvertOption = False,
     overwrite: cli.OverwriteOption = False,
     resume: cli.ResumeOption = False,
-    background: cli.BackgroundOption = BACKGROUND,
+    background: cli.BackgroundOption = cli.BACKGROUND,
 ) -> None:
     """Colour grey images: the three channels are what the prior draws, given their grey mixture (equation 14).
 
@@ -63,19 +59,29 @@ def colorize(
     turned to grey first. Those larger than the prior's are taken in windows that overlap, unless --resize shrinks them.
     --method quality has better colours than fast, the default, for five times the evaluations.
     """
+    from basis.api import stream
+    from basis.cli import given, worth
+    from basis.cli.inputs import animate, each
+    from basis.io.output import check_free
+    from basis.mixings.grayscale import Grayscale
+    from basis.runs.read import read_grey
+    from basis.runs.view import write
+    from basis.runs.write import file_names, plain, versions
+    from basis.signals._pictures import COLORIZED
+
     mixing = Grayscale(_luma(luma))
-    priors = cli.priors(prior, 1, device, precision, compile_)
+    priors = given.priors(prior, 1, device, precision, compile_)
     if priors[0].shape[0] != 3:
         raise UsageError(
             f"prior '{prior}' knows images of {priors[0].shape[0]} channel(s), colour has 3",
             fix="choose a prior of colour images, for instance cifar10-colour",
         )
-    settings = cli.settings(steps, levels, set_)
+    settings = given.settings(steps, levels, set_)
     method = USUAL if method is None and budget is None else method
-    separator, rest = cli.method(method, budget, device, settings, priors, mixing)
+    separator, rest = given.method(method, budget, device, settings, priors, mixing)
     facts = {
         "method": separator if isinstance(separator, str) else str(method),
-        "method_sha256": cli.method_hash(method),
+        "method_sha256": given.method_hash(method),
         "settings": rest or settings,
         "luma": mixing.weights,
         "noise": noise,
@@ -83,7 +89,7 @@ def colorize(
         "samples": samples,
         "seed": seed,
         "prior": prior,
-        "prior_sha256": cli.hashes(prior),
+        "prior_sha256": given.hashes(prior),
         "device": device,
         "precision": precision,
     }
@@ -91,17 +97,21 @@ def colorize(
     def work(path: Path, folder: Path, request: dict) -> str:
         grey, coloured = read_grey(path, priors[0].shape, mixing.weights, resize=resize, background=background)
         if coloured:
-            cli.complain(f"{path}: in colour, turned to grey first (--luma {luma})")
+            remark(f"{path}: in colour, turned to grey first (--luma {luma})")
         grey = 1 - grey if invert else grey
         check_free(folder, file_names(len(grey), 1, samples, COLORIZED))
-        fitted, count = cli.windowed(priors, grey, path)
+        fitted, count = given.windowed(priors, grey, path)
         start = time.monotonic()
         run = stream(grey, fitted, mixing, separator, noise=noise, seed=seed, samples=samples, **rest)
         with worth.quiet():
             frames = animate(run, grey, mixing, path.name, COLORIZED)
         if found := run.result.assessment:
             worth.complain_of(path, found.doubtful, len(grey), worth.COLORIZE)
-        timing = {"input": str(path), "input_in_colour": coloured, "seconds": round(time.monotonic() - start, 2)}
+        timing = {
+            "input": VOICE.words(path),
+            "input_in_colour": coloured,
+            "seconds": round(time.monotonic() - start, 2),
+        }
         write(folder, run.result, frames, request, {**timing, **count, **facts, "versions": versions()}, COLORIZED)
         return worth.words(run.result, priors)
 

@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
-from basis.comparison import compare_all, read
-from basis.core.statistics import CONFIDENCE
 
 
 def compare(
@@ -24,6 +22,9 @@ def compare(
     The interval of the gain is a studentised bootstrap over mixtures, that of the share on which a run is better is
     Wilson's. Runs on other mixtures are compared among themselves. It takes five mixtures, and says so below 30.
     """
+    from basis.evaluate.comparison import compare_all, read
+    from basis.evaluate.statistics import CONFIDENCE
+
     found = compare_all([run for path in paths for run in read(path)], seed)
     width = max(len(each.second) for each in found)
     for first, group in groupby(found, lambda each: each.first):

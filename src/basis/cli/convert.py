@@ -9,12 +9,8 @@ from typing import Annotated
 import typer
 
 from basis.cli import options as cli
-from basis.core.checkpoint import PRIOR, header_of
-from basis.core.claim import claim
-from basis.core.durable import sha256_of
-from basis.core.format import FORMATS
-from basis.core.output import needed, replacing
-from basis.core.saving import put, serialized
+from basis.cli.voice import tell
+from basis.io.durable import sha256_of
 
 
 def convert(
@@ -31,14 +27,21 @@ def convert(
     resume: cli.ResumeOption = False,
 ) -> None:
     """Turn a checkpoint of another program into a prior folder: weights as safetensors, and a card."""
-    given = cli.settings(None, None, setting)
+    from basis.cli import given as ready
+    from basis.io.checkpoint import PRIOR, header_of
+    from basis.io.claim import claim
+    from basis.io.format import FORMATS
+    from basis.io.output import needed, replacing
+    from basis.io.saving import put, serialized
+
+    given = ready.settings(None, None, setting)
     if sigma is not None:
         given["sigma"] = sigma
     reader = FORMATS.make(kind, given)
     request = {"format": kind, "checkpoint": checkpoint, "sha256": _hashes(checkpoint), "settings": given}
     with claim(dest):
         if not needed(dest, PRIOR, request, overwrite=overwrite, resume=resume):
-            typer.echo(f"{dest}: imported already")
+            tell(f"{dest}: imported already")
             return
         foreign = reader.read(checkpoint)
         card = {**foreign.card, "command": f"basis import {kind} {checkpoint} {dest}", "imported_from": checkpoint}
@@ -46,7 +49,7 @@ def convert(
         with replacing(dest, PRIOR, request) as new:
             put(content, new, card)
     shape = "×".join(map(str, foreign.prior.shape))
-    typer.echo(f"{dest}: {type(foreign.prior).__name__} over images of {shape}; separate with --prior {dest}")
+    tell(f"{dest}: {type(foreign.prior).__name__} over images of {shape}; separate with --prior {dest}")
 
 
 def _hashes(checkpoint: str) -> list[str]:

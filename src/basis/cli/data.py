@@ -7,23 +7,19 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from torch import Tensor
 
-from basis import mixtures as mix
-from basis.api import stream
 from basis.cli import options as cli
-from basis.core.claim import claim
-from basis.core.dataset import DATASETS, open_dataset
-from basis.core.durable import write_atomically
+from basis.cli.voice import remark, tell
 from basis.core.errors import DataError, UsageError
-from basis.core.output import needed
-from basis.evaluation import digit_labels
-from basis.evaluation import evaluate as measure
-from basis.files.write import needed_file, plain, to_json, versions
-from basis.mixings.weighted_sum import WeightedSum
+from basis.io.durable import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from basis.evaluate.mixtures import Mixtures
 
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation (for tuning) or test.")]
 TaskOption = Annotated[str, typer.Option("--task", help="agnostic: any labels; split: one group of labels a source.")]
@@ -46,14 +42,20 @@ def make_mixtures(
     resume: cli.ResumeOption = False,
 ) -> None:
     """Mix images of a data set; write the mixtures with their true sources."""
-    mixing = cli.mixing(sources, weights)
+    from basis.cli import given
+    from basis.core.dataset import open_dataset
+    from basis.evaluate import mixtures as mix
+    from basis.io.claim import claim
+    from basis.io.output import needed
+
+    mixing = given.mixing(sources, weights)
     loaded = open_dataset(data, data_dir)
     with claim(out):
         drawn = mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas, noise=noise)
         wanted = needed(out, mix.KIND, mix.request(drawn), overwrite=overwrite, resume=resume)
         if wanted:
             mix.save_mixtures(drawn, out)
-    typer.echo(f"{n} mixtures of {mixing.sources} sources {'' if wanted else 'already '}in {out}")
+    tell(f"{n} mixtures of {mixing.sources} sources {'' if wanted else 'already '}in {out}")
 
 
 def evaluate(
@@ -85,30 +87,39 @@ def evaluate(
 
     Of MNIST's digits also the share of mixtures whose digits the bundled classifier reads right.
     """
+    from basis.api import stream
+    from basis.cli import given
+    from basis.evaluate.evaluation import digit_labels
+    from basis.evaluate.evaluation import evaluate as measure
+    from basis.evaluate.mixtures import request
+    from basis.io.claim import claim
+    from basis.mixings.weighted_sum import WeightedSum
+    from basis.runs.write import needed_file, plain
+
     problem = _problem(data, task, sources, weights, n, split, seed, data_dir, noise)
     mixing = WeightedSum(problem.weights)
-    priors = cli.priors(prior, mixing.sources, device, precision, compile_)
-    settings = cli.settings(steps, levels, set_)
-    separator, rest = cli.method(method, budget, device, settings, priors, mixing)
+    priors = given.priors(prior, mixing.sources, device, precision, compile_)
+    settings = given.settings(steps, levels, set_)
+    separator, rest = given.method(method, budget, device, settings, priors, mixing)
     title = separator if isinstance(separator, str) else str(method)
     facts = {
         "seed": seed,
         "samples": samples,
         "mixtures": problem.info,
-        "images_sha256": mix.request(problem)["images_sha256"],
+        "images_sha256": request(problem)["images_sha256"],
         "weights": problem.weights,
         "noise": problem.noise,
         "method": title,
-        "method_sha256": cli.method_hash(method),
+        "method_sha256": given.method_hash(method),
         "settings": rest or settings,
         "prior": prior,
-        "prior_sha256": cli.hashes(prior),
+        "prior_sha256": given.hashes(prior),
         "device": device,
         "precision": precision,
     }
     with claim(json_file, file=True) if json_file else nullcontext():
         if json_file and not needed_file(json_file, plain(facts), overwrite=overwrite, resume=resume):
-            typer.echo(f"{json_file}: there already")
+            tell(f"{json_file}: there already")
             return
         start = time.monotonic()
         run = stream(
@@ -123,9 +134,9 @@ def evaluate(
             assess=False,
             **rest,
         )
-        for _ in cli.watch(run, title, batches=-(-len(problem.mixture) // batch_size)):
+        for _ in given.watch(run, title, batches=-(-len(problem.mixture) // batch_size)):
             pass
-        evaluation = measure(run.result, problem.sources, digit_labels(problem.info))
+        evaluation = measure(run.result, problem.sources, digit_labels(problem.info), problem.data_range)
         where = f"{data}, {problem.info['split']} split, task {problem.info['task']}, {mixing.sources} sources"
         typer.echo(f"{title} with prior {prior} on {where}, seed {seed}\n{evaluation.table()}")
         _tell(evaluation.note, run.result.evaluations)
@@ -139,12 +150,14 @@ def evaluate(
 def _tell(note: str, spent: Tensor | None) -> None:
     """Print what the figures lack, and what they cost."""
     if note:
-        cli.complain(note)
+        remark(note)
     if spent is not None and spent.any():
         typer.echo(f"{spent.float().mean():.0f} evaluations a source ({spent.min()} to {spent.max()})")
 
 
 def _write(path: Path, facts: dict) -> None:
+    from basis.runs.write import to_json, versions
+
     try:
         write_atomically(path, to_json({**facts, "versions": versions()}).encode())
     except OSError as error:
@@ -161,8 +174,12 @@ def _problem(
     seed: int,
     data_dir: Path | None,
     noise: float,
-) -> mix.Mixtures:
+) -> Mixtures:
     """Return the first n mixtures of a folder, or n mixtures of a data set's images."""
+    from basis.cli import given
+    from basis.core.dataset import DATASETS, open_dataset
+    from basis.evaluate import mixtures as mix
+
     if data not in DATASETS.names() and Path(data).is_dir():
         found = mix.load_mixtures(data)
         if noise and noise != found.noise:
@@ -170,8 +187,8 @@ def _problem(
                 f"the mixtures in {data} have noise {found.noise:g}, got --noise {noise:g}", fix="leave --noise out"
             )
         if n < len(found.mixture):
-            cli.complain(f"the first {n} of {len(found.mixture)} mixtures; pass --n for more")
+            remark(f"the first {n} of {len(found.mixture)} mixtures; pass --n for more")
         return mix.first(found, n)
-    mixing = cli.mixing(sources, weights)
+    mixing = given.mixing(sources, weights)
     loaded = open_dataset(data, data_dir)
     return mix.draw_mixtures(loaded, split, task, mixing.sources, n, seed, mixing.alphas, noise=noise)

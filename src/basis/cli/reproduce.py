@@ -5,23 +5,23 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
-from tqdm import tqdm
 
 from basis.cli import options as cli
-from basis.core.checks import device_of
+from basis.cli.progress import progress
+from basis.cli.voice import Stopped
 from basis.core.errors import UsageError
-from basis.reproduction.experiment import Outcome
-from basis.reproduction.plan import Cost, in_words
-from basis.reproduction.report import number
-from basis.reproduction.run import Reproduction, choose, claimed, costs
-from basis.reproduction.run import reproduce as run
-from basis.reproduction.setup import PRIORS, Setup
+
+if TYPE_CHECKING:
+    from basis.paper.experiment import Outcome
+    from basis.paper.plan import Cost
+    from basis.paper.run import Reproduction
+    from basis.paper.setup import Setup
 
 LONG = 60  # seconds of work from which several processes are worth starting
+PRIORS = "mnist-glow, mnist-ncsn, cifar10-glow, cifar10-ncsn, lsun-bedroom, lsun-church"  # of `basis.paper.setup`
 
 
 def reproduce(
@@ -39,7 +39,7 @@ def reproduce(
         typer.Option("--method", metavar="ROW=METHOD", help="A row: a method, folder, or FILE.py with a Separator."),
     ] = None,
     prior: Annotated[
-        list[str] | None, typer.Option("--prior", metavar="NAME=PRIOR", help=f"A prior: {', '.join(PRIORS)}.")
+        list[str] | None, typer.Option("--prior", metavar="NAME=PRIOR", help=f"A prior: {PRIORS}.")
     ] = None,
     features: Annotated[
         str,
@@ -65,6 +65,12 @@ def reproduce(
     computes only what is new. A row of your own: --method "Mine=my_separator.py". Methods that learn are looked for in
     fits/METHOD-mnist-TASK, then models/METHOD-mnist-TASK; a row that lacks one says how to fit it.
     """
+    import torch
+
+    from basis.core.checks import device_of
+    from basis.paper.run import choose, claimed, costs
+    from basis.paper.setup import Setup
+
     device_of(device)
     setup = Setup(
         n,
@@ -98,7 +104,7 @@ def reproduce(
     try:
         found = _follow(chosen, setup, out, workers)
     except KeyboardInterrupt:
-        raise cli.Stopped(f"stopped; finished mixtures are in {out}, and the same command goes on from there") from None
+        raise Stopped(f"stopped; finished mixtures are in {out}, and the same command goes on from there") from None
     for name, outcome in found.outcomes.items():
         typer.echo(f"\n{name}\n{table(outcome)}")
     typer.echo(f"\n{found.report}")
@@ -120,6 +126,8 @@ def _pairs(entries: list[str] | None, option: str) -> dict[str, str]:
 
 def _tell(found: list[Cost]) -> None:
     """Print what is left to do and the time it will take."""
+    from basis.paper.plan import in_words
+
     for cost in found:
         settings = " ".join(f"{name}={value}" for name, value in cost.job.settings.items())
         what = f"{f'{cost.job.method} {settings}'.strip()}, prior {cost.job.prior}, {cost.job.where}"
@@ -134,22 +142,26 @@ def _tell(found: list[Cost]) -> None:
 
 def _follow(names: list[str], setup: Setup, out: Path, workers: int) -> Reproduction:
     """Run behind a progress bar."""
+    from basis.paper.run import reproduce as run
+
     steps, title = run(names, setup, out, workers), ""
-    with tqdm(unit="step", dynamic_ncols=True, leave=False, smoothing=0.05, disable=None) as bar:
+    with progress() as bar:
         while True:
             try:
-                progress = next(steps)
+                now = next(steps)
             except StopIteration as stop:
                 return stop.value
-            if progress.title != title:
-                title = progress.title
-                bar.reset(progress.total)
+            if now.title != title:
+                title = now.title
+                bar.reset(now.total)
                 bar.set_description(title)
-            bar.update(progress.done - bar.n)
+            bar.update(now.done - bar.n)
 
 
 def table(outcome: Outcome) -> str:
     """Return the figures as text: row, column, published, measured and n; what is missing in notes below."""
+    from basis.paper.report import number
+
     lines, reasons = [], list[str]()
     width = max((len(f"{cell.row}, {cell.column}") for cell in outcome.cells), default=0)
     for cell in outcome.cells:

@@ -7,17 +7,19 @@ import os
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from tqdm import tqdm
 
+from basis.assets.recipes import find_recipe
 from basis.cli import options as cli
 from basis.cli.calibrate import after_training
-from basis.core.claim import cannot_write
-from basis.core.dataset import Dataset, open_dataset
+from basis.cli.progress import progress as show
+from basis.cli.voice import Stopped, tell
 from basis.core.errors import UsageError
-from basis.recipes import find_recipe
+
+if TYPE_CHECKING:
+    from basis.core.dataset import Dataset
 
 OTHER_PROCESS = os.environ.get("RANK", "0") != "0"  # of several: the first one reports for all
 
@@ -49,7 +51,7 @@ def train(
     loss = _follow(recipe.stem, plan, data, folder, start, again, flags)
     if not OTHER_PROCESS:
         after_training(folder, data, plan.calibrate)
-        typer.echo(f"{folder}: {_words(loss)}; separate with --prior {folder}")
+        tell(f"{folder}: {_words(loss)}; separate with --prior {folder}")
 
 
 def finetune(
@@ -66,7 +68,7 @@ def finetune(
     """
     recipe = find_recipe(recipe)
     plan, data, folder = _prepare(recipe, data_dir, out)
-    from basis.training.finetune import assemble, finetuning, stages
+    from basis.train.finetune import assemble, finetuning, stages
 
     again, flags = _again("finetune", recipe, folder, data_dir, overwrite), _flags(overwrite, resume)
     with nullcontext() if OTHER_PROCESS else finetuning(plan, folder, **flags):
@@ -74,12 +76,12 @@ def finetune(
             name = f"sigma {stage.sigma:.4g}"
             loss = _follow(name, stage.recipe, data, stage.out, stage.start, again, flags)
             if not OTHER_PROCESS:
-                typer.echo(f"{name}: {_words(loss)}")
+                tell(f"{name}: {_words(loss)}")
         if not OTHER_PROCESS:
             assemble(plan, folder)
     if not OTHER_PROCESS:
         after_training(folder, data, plan.calibrate)
-        typer.echo(f"{folder}: separate with --prior {folder}")
+        tell(f"{folder}: separate with --prior {folder}")
 
 
 def combine(
@@ -90,14 +92,14 @@ def combine(
     resume: cli.ResumeOption = False,
 ) -> None:
     """Make one prior of several that were trained for parts of the noise levels."""
-    from basis.training.combine import combine as write
+    from basis.train.combine import combine as write
 
     try:
         levels = [float(part) for part in borders.split(",")]
     except ValueError as error:
         raise UsageError(f"expected noise levels, got --borders {borders}", fix="for instance --borders 0.3") from error
     write(priors, levels, out, overwrite=overwrite, resume=resume)
-    typer.echo(f"{out}: separate with --prior {out}")
+    tell(f"{out}: separate with --prior {out}")
 
 
 def _flags(overwrite: bool, resume: bool) -> dict[str, bool]:
@@ -125,7 +127,8 @@ def _prepare(recipe: Path, data_dir: Path | None, out: Path | None):
         import tensorboard  # noqa: F401
     except ImportError as error:
         raise UsageError(f"training needs {error.name}", fix="pip install 'basis-separation[train]'") from error
-    from basis.training.recipe import read_recipe
+    from basis.core.dataset import open_dataset
+    from basis.train.recipe import read_recipe
 
     plan = read_recipe(recipe)
     return plan, open_dataset(plan.data, data_dir), out or Path("runs") / recipe.stem
@@ -138,10 +141,11 @@ def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | No
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    from basis.training import loop
+    from basis.io.claim import cannot_write
+    from basis.train import loop
 
     held_out = float("nan")
-    with tqdm(total=plan.steps, unit="step", desc=name, dynamic_ncols=True, disable=OTHER_PROCESS or None) as bar:
+    with show(name, plan.steps, leave=True, shown=not OTHER_PROCESS) as bar:
         log = None
         try:
             for progress in loop.train(plan, data, folder, start, **flags):
@@ -156,7 +160,7 @@ def _follow(name: str, plan, data: Dataset, folder: Path, start: str | Path | No
                 bar.update(progress.step - bar.n)
                 bar.set_postfix_str(f"loss {progress.loss:.4f}, held out {held_out:.4f}, {progress.rate:.0f} images/s")
         except KeyboardInterrupt:
-            raise cli.Stopped(f"stopped; `{again}` goes on from the last checkpoint") from None
+            raise Stopped(f"stopped; `{again}` goes on from the last checkpoint") from None
         except OSError as error:
             raise cannot_write(folder, error) from error
         finally:

@@ -65,7 +65,7 @@ def assess(problem: Problem, separation: Separation, batch_size: int, asked: boo
         asked: whether the sources were found with the prior.
     """
     kinds = interchangeable(problem.prior, problem.mixing)
-    low, high = problem.prior.support or (0.0, 1.0)
+    low, high = problem.prior.data_range or (0.0, 1.0)
     answers = [
         _among_modes(separation.modes[i], x, kinds)
         if separation.modes

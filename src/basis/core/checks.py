@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from basis.core.errors import UsageError, shown
 
@@ -43,12 +44,12 @@ def shape_of(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(side) for side in sides)
 
 
-def support_of(support: Sequence[float]) -> tuple[float, float]:
+def data_range_of(data_range: Sequence[float]) -> tuple[float, float]:
     """Return the smallest and largest value of the data; raises `UsageError` where they are not that."""
-    ends = list(support) if isinstance(support, Sequence) and not isinstance(support, str) else []
+    ends = list(data_range) if isinstance(data_range, Sequence) and not isinstance(data_range, str) else []
     if len(ends) != 2 or not all(isinstance(end, Real) and math.isfinite(end) for end in ends) or not ends[0] < ends[1]:
         raise UsageError(
-            f"expected the smallest and largest value of the data as support, got {shown(support)}",
+            f"expected the smallest and largest value of the data as data_range, got {shown(data_range)}",
             fix="for instance (0.0, 1.0), or None where there is no limit",
         )
     return ends[0], ends[1]
@@ -108,3 +109,27 @@ def image_of(shape: Sequence[int], of: str) -> tuple[int, int, int]:
     if len(sides) != 3:
         raise UsageError(f"{of} takes images (C, H, W), got shape {shown(sides)}", fix="for instance (1, 28, 28)")
     return sides[0], sides[1], sides[2]
+
+
+def grid_of(shape: Sequence[int], of: str) -> tuple[int, ...]:
+    """Return the shape (C, L) or (C, H, W) of a signal; raises `UsageError`, naming the kind of prior, for any other.
+
+    Example:
+        >>> grid_of([1, 64], "EDM")
+        (1, 64)
+    """
+    sides = shape_of(shape)
+    if len(sides) not in (2, 3):
+        raise UsageError(
+            f"{of} takes signals (C, L) or images (C, H, W), got shape {shown(sides)}",
+            fix="for instance (1, 64) or (1, 28, 28)",
+        )
+    return sides
+
+
+def unwrapped(network: object) -> object:
+    """Return the network inside of what `torch.compile`, DataParallel and DistributedDataParallel make of it."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while isinstance(network, parallel) or hasattr(network, "_orig_mod"):
+        network = network.module if isinstance(network, parallel) else network._orig_mod
+    return network

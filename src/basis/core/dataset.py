@@ -1,4 +1,4 @@
-"""Data sets: images with labels, in their published formats."""
+"""Data sets: examples of a signal with labels, in their published formats."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ SPLITS = ("train", "validation", "test")
 
 
 class Dataset(Typed, ABC):
-    """A labelled set of images in three disjoint splits.
+    """A labelled set of examples in three disjoint splits.
 
-    "validation" is the part of the published training images that is held out for tuning; "test" is for final figures.
+    "validation" is the part of the published training examples that is held out for tuning; "test" is for final
+    figures. How a data set stores its examples is its own business; `values` gives them in units of the data.
 
     Args:
         root: folder of the published files; by default the folder named by BASIS_DATA.
@@ -31,6 +32,8 @@ class Dataset(Typed, ABC):
     """
 
     spec: str
+    data_range: tuple[float, float] = (0.0, 1.0)
+    """Smallest and largest value of its examples, (0, 1) for pictures."""
     groups: tuple[tuple[int, ...], tuple[int, ...]]
     """The two groups of labels of the class-split task (section 5, "Class conditional separation")."""
 
@@ -41,22 +44,33 @@ class Dataset(Typed, ABC):
 
     @abstractmethod
     def load(self, split: str) -> tuple[Tensor, Tensor]:
-        """Return the images, uint8 (N, C, H, W), and their labels, int64 (N,)."""
+        """Return the examples as they are stored, (N, *S), and their labels, int64 (N,).
+
+        Examples are floats in units of the data, or uint8, which saves memory: 0 to 255 stand for the data range.
+        """
+
+    def values(self, stored: Tensor) -> Tensor:
+        """Return stored examples, (N, *S), as float32 in units of the data, within the data range."""
+        if stored.dtype != torch.uint8:
+            return stored.float()
+        low, high = self.data_range
+        unit = stored.float() / 255
+        return unit if (low, high) == (0.0, 1.0) else low + (high - low) * unit
 
     def images(self, split: str) -> tuple[Tensor, Tensor]:
-        """Return `load(split)` after checking the split's name."""
+        """Return `load(split)`, examples as they are stored, after checking the split's name."""
         if split not in SPLITS:
             raise UsageError(f"unknown split '{split}'", fix=f"choose one of {', '.join(SPLITS)}")
         return self.load(split)
 
 
 class Together(Dataset):
-    """Images of two data sets as one, those of each a group of the task "split": mixtures of one with the other.
+    """Examples of two data sets as one, those of each a group of the task "split": mixtures of one with the other.
 
     Labels of the second come after those of the first.
 
     Args:
-        first, second: data sets whose images have one shape.
+        first, second: data sets whose examples have one shape and one data range.
 
     Example:
         >>> open_dataset("lsun:church_outdoor & cifar10:animals,size=64").spec
@@ -64,7 +78,12 @@ class Together(Dataset):
     """
 
     def __init__(self, first: Dataset, second: Dataset) -> None:
-        self.root, self.first, self.second = first.root, first, second
+        if first.data_range != second.data_range:
+            raise UsageError(
+                f"values of '{first.spec}' are in {first.data_range}, those of '{second.spec}' in {second.data_range}",
+                fix="take data sets of one data range",
+            )
+        self.root, self.first, self.second, self.data_range = first.root, first, second, first.data_range
         self.spec = f"{first.spec}{AND}{second.spec}"
 
     @property
@@ -76,10 +95,12 @@ class Together(Dataset):
         (one, labels), (two, others) = self.first.images(split), self.second.images(split)
         if one.shape[1:] != two.shape[1:]:
             raise UsageError(
-                f"images of '{self.first.spec}' are {tuple(one.shape[1:])}, those of '{self.second.spec}' "
+                f"examples of '{self.first.spec}' are {tuple(one.shape[1:])}, those of '{self.second.spec}' "
                 f"{tuple(two.shape[1:])}",
                 fix="make them of one shape, for instance with size=64",
             )
+        if one.dtype != two.dtype:
+            one, two = self.first.values(one), self.second.values(two)
         return torch.cat([one, two]), torch.cat([labels, max(self.groups[0]) + 1 + others])
 
 

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from basis.core.arrays import as_tensor
 from basis.core.errors import UsageError
 from basis.core.registry import Registry
+from basis.core.separator import Separation
 from basis.core.settings import Finite, takes
 
 Values = Tensor | np.ndarray
 DataRange = float | Sequence[float]
 UNIT = (0.0, 1.0)
 TRUE, ESTIMATED = 0.01, 0.5  # parts of the data's range by which values may be outside of it, see `comparable`
-EXACT = 1e-10  # mean squared error below which an image counts as exact: 100 dB where the range is 1
+EXACT = 1e-10  # mean squared error below which an example counts as exact: 100 dB where the range is 1
 
 
 class Figure(ABC):
@@ -37,17 +37,17 @@ class Metric(Figure):
 
 
 class SetMetric(Figure):
-    """A figure of a set of images, fed part by part in any order; memory does not grow with their number.
+    """A figure of a set of examples, fed part by part in any order; memory does not grow with their number.
 
     Attributes:
-        name: what to print beside the figure; holds the name of what saw the images.
+        name: what to print beside the figure; holds the name of what saw the examples.
     """
 
     name: str
 
     @abstractmethod
-    def update(self, images: Tensor, real: bool = False) -> None:
-        """Take in images, (N, C, H, W): separated ones, or real ones to compare them with."""
+    def update(self, examples: Tensor, real: bool = False) -> None:
+        """Take in examples, (N, *S): separated ones, or real ones to compare them with."""
 
     @abstractmethod
     def compute(self) -> tuple[float, float | None]:
@@ -57,38 +57,48 @@ class SetMetric(Figure):
 METRICS = Registry("metric", "basis.metrics", Figure)
 
 
-def pairwise_psnr(estimate: Values, target: Values, data_range: DataRange = UNIT) -> Tensor:
+def pairwise_psnr(estimate: Values, target: Values, data_range: DataRange | None) -> Tensor:
     """Return the PSNR in dB of each estimated source i against each true source j, (B, K, K); see `psnr`."""
-    estimate, target, width = comparable(estimate, target, data_range)
+    return _pairwise(*comparable(estimate, target, data_range))
+
+
+def _pairwise(estimate: Tensor, target: Tensor, width: float) -> Tensor:
     a, b = (x.flatten(2) / width for x in (estimate, target))
     error = (a[:, :, None] - b[:, None, :]).square().mean(-1)
     return -10 * torch.log10(error.clamp_min(EXACT))
 
 
-def comparable(estimate: Values, target: Values, data_range: DataRange = UNIT) -> tuple[Tensor, Tensor, float]:
+def known(
+    estimate: Values | Separation, data_range: DataRange | None, kinds: Sequence[int] | None
+) -> tuple[Values, DataRange | None, Sequence[int] | None]:
+    """Return estimated sources with their data range and kinds; a separation knows its own, where they are None."""
+    if not isinstance(estimate, Separation):
+        return estimate, data_range, kinds
+    own = estimate.data_range if data_range is None else data_range
+    return estimate.sources, own, estimate.kinds if kinds is None else kinds
+
+
+def comparable(estimate: Values, target: Values, data_range: DataRange | None) -> tuple[Tensor, Tensor, float]:
     """Return estimated and true sources, (B, K, *S), float64, and the width of the data's range, checked against it.
 
     Args:
         estimate, target: torch or numpy arrays of any real type. Integers keep their values: 8-bit ones want
             ``data_range=255``.
         data_range: smallest and largest value of the data, to which estimates are clamped; or its width alone, with
-            which nothing is clamped.
+            which nothing is clamped. There is no default: figures in dB mean nothing without it.
 
     Raises:
-        UsageError: shapes that differ or are not (B, K, ...); values that are not finite; true values that are more
-            than a hundredth of the range outside of it; estimates of a mixture that are outside of it by more than
-            half of it in the root mean square, which is another range and not a sampler's error.
+        UsageError: no data range; shapes that differ or are not (B, K, ...); values that are not finite; true values
+            that are more than a hundredth of the range outside of it; estimates of a mixture that are outside of it by
+            more than half of it in the root mean square, which is another range and not a sampler's error.
     """
-    estimate = as_tensor(estimate, "the estimate", dtype=torch.float64)
-    target = as_tensor(target, "the target", estimate.device, torch.float64)
-    if estimate.shape != target.shape or estimate.dim() < 3 or not estimate.numel():
+    estimate, target = _stacks(estimate, target)
+    if data_range is None:
         raise UsageError(
-            f"expected two stacks of sources of one shape (B, K, ...), got {tuple(estimate.shape)} and "
-            f"{tuple(target.shape)}",
-            fix="bring both to (mixtures, sources, channels, height, width)",
+            f"expected data_range as (smallest, largest) or as a positive number, got None for sources that do not say "
+            f"it (values from {target.min():.4g} to {target.max():.4g})",
+            fix="give the separation itself in place of its sources, or data_range=prior.data_range",
         )
-    if not torch.isfinite(estimate).all() or not torch.isfinite(target).all():
-        raise UsageError("the sources have NaN or infinite values", fix="leave such mixtures out, and count them")
     low, high = ends(data_range)
     width = high - low
     if not isinstance(data_range, Sequence):  # it may begin anywhere
@@ -99,6 +109,21 @@ def comparable(estimate: Values, target: Values, data_range: DataRange = UNIT) -
     if ((estimate - inside).flatten(1).square().mean(1).sqrt() > ESTIMATED * width).any():
         raise _another_range("the estimated sources", estimate, data_range)
     return inside if isinstance(data_range, Sequence) else estimate, target, width
+
+
+def _stacks(estimate: Values, target: Values) -> tuple[Tensor, Tensor]:
+    """Return estimated and true sources in float64, (B, K, *S) both, and finite."""
+    estimate = as_tensor(estimate, "the estimate", dtype=torch.float64)
+    target = as_tensor(target, "the target", estimate.device, torch.float64)
+    if estimate.shape != target.shape or estimate.dim() < 3 or not estimate.numel():
+        raise UsageError(
+            f"expected two stacks of sources of one shape (B, K, ...), got {tuple(estimate.shape)} and "
+            f"{tuple(target.shape)}",
+            fix="bring both to (mixtures, sources, *shape)",
+        )
+    if not torch.isfinite(estimate).all() or not torch.isfinite(target).all():
+        raise UsageError("the sources have NaN or infinite values", fix="leave such mixtures out, and count them")
+    return estimate, target
 
 
 def scaled(values: Values, data_range: DataRange = UNIT, exact: bool = False) -> Tensor:
@@ -136,16 +161,22 @@ def _another_range(what: str, values: Tensor, data_range: DataRange) -> UsageErr
     )
 
 
-def align(estimate: Values, target: Values, data_range: DataRange = UNIT, kinds: Sequence[int] | None = None) -> Tensor:
+def align(
+    estimate: Values | Separation,
+    target: Values,
+    data_range: DataRange | None = None,
+    kinds: Sequence[int] | None = None,
+) -> Tensor:
     """Return which estimated source belongs to each true one.
 
     The assignment with the largest sum of PSNR over the sources, for each mixture (the evaluation of Table 2), among
     those that exchange sources of one kind.
 
     Args:
-        estimate: estimated sources, (B, K, *S); torch or numpy.
+        estimate: a separation, which knows its data range and kinds; or estimated sources, (B, K, *S), torch or numpy.
         target: true sources, (B, K, *S).
-        data_range: smallest and largest value of the data, or its width, see `comparable`.
+        data_range: smallest and largest value of the data, or its width, see `comparable`. Without it the order is
+            that of the smallest errors, with nothing clamped: it does not depend on the unit.
         kinds: K numbers; sources of the same number may change places, see `basis.core.modes.interchangeable`: with
             different weights or priors the order is known, and `Separation.kinds` keeps it. All may by default.
 
@@ -160,7 +191,11 @@ def align(estimate: Values, target: Values, data_range: DataRange = UNIT, kinds:
         >>> align(target.flip(1), target), align(target.flip(1), target, kinds=[0, 1])
         (tensor([[1, 0]]), tensor([[0, 1]]))
     """
-    return best_order(pairwise_psnr(estimate, target, data_range), kinds)
+    values, data_range, kinds = known(estimate, data_range, kinds)
+    if data_range is not None:
+        return best_order(pairwise_psnr(values, target, data_range), kinds)
+    found, true = _stacks(values, target)
+    return best_order(_pairwise(found, true, (true.max() - true.min()).item() or 1.0), kinds)
 
 
 def best_order(table: Tensor, kinds: Sequence[int] | None = None) -> Tensor:
@@ -170,6 +205,8 @@ def best_order(table: Tensor, kinds: Sequence[int] | None = None) -> Tensor:
         >>> best_order(torch.tensor([[[0.1, 0.9], [0.3, 0.8]]]))
         tensor([[1, 0]])
     """
+    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second, and few need it
+
     kind = torch.tensor([0] * table.shape[1] if kinds is None else list(kinds))
     if len(kind) != table.shape[1]:
         raise UsageError(

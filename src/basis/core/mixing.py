@@ -12,6 +12,8 @@ from torch import Tensor
 from basis.core.registry import Registry
 
 CONSTANT, RANDOM = 8, 16  # sources that are tried at all combinations of their bounds; random stacks
+LEAST = 0.05  # of the largest weight: smaller ones count as this much, so that levels differ by 20 at most
+EQUAL = 1e-4  # relative difference up to which weights count as equal
 GAIN_ITERATIONS = 30
 PROJECTION_ITERATIONS = 200
 
@@ -75,7 +77,7 @@ class Mixing(ABC):
         return size
 
     def project(
-        self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None, variance: Tensor | None = None
+        self, x: Tensor, m: Tensor, data_range: tuple[float, float] | None = None, variance: Tensor | None = None
     ) -> Tensor:
         """Return sources close to x, (B, K, *S), that mix to m, (B, *M): ``x + Jᵀ (m - g(x)) / gain``.
 
@@ -88,11 +90,11 @@ class Mixing(ABC):
         gain = self.gain(torch.full_like(x[0], 0.5))
         for _ in range(PROJECTION_ITERATIONS):
             r = self.residual(x, m)
-            inside = support is None or bool(((x >= support[0]) & (x <= support[1])).all())
+            inside = data_range is None or bool(((x >= data_range[0]) & (x <= data_range[1])).all())
             if gain == 0 or (inside and r.abs().max() <= 1e-6):
                 break
             x = x + pace * self.adjoint(x, r) / gain
-            x = x if support is None else x.clamp(*support)
+            x = x if data_range is None else x.clamp(*data_range)
         return x
 
     def _derivative(self, x: Tensor, v: Tensor) -> Tensor:
@@ -106,7 +108,7 @@ class Mixing(ABC):
 
 
 def range_of(
-    mixing: Mixing, shape: Sequence[int], support: tuple[float, float], device: torch.device | str = "cpu"
+    mixing: Mixing, shape: Sequence[int], data_range: tuple[float, float], device: torch.device | str = "cpu"
 ) -> tuple[float, float]:
     """Return the smallest and the largest value of mixtures g(x) of sources (K, *S) within bounds.
 
@@ -118,18 +120,18 @@ def range_of(
         >>> range_of(WeightedSum([1.0, -0.5]), (2, 1, 4, 4), (0.0, 1.0))
         (-0.5, 1.0)
     """
-    low, high = support
+    low, high = data_range
     alphas = weights_of(mixing, shape, device)
     if alphas is not None:
         up, down = alphas.clamp_min(0).sum().item(), alphas.clamp_max(0).sum().item()
         return up * low + down * high, up * high + down * low
-    stacks = (torch.where(up.to(device), high, low)[None] for up in corners(mixing, shape, support, device))
+    stacks = (torch.where(up.to(device), high, low)[None] for up in corners(mixing, shape, data_range, device))
     ends = [mixing(x).aminmax() for x in stacks]
     return min(end.min.item() for end in ends), max(end.max.item() for end in ends)
 
 
 def corners(
-    mixing: Mixing, shape: Sequence[int], support: tuple[float, float], device: torch.device | str
+    mixing: Mixing, shape: Sequence[int], data_range: tuple[float, float], device: torch.device | str
 ) -> Iterator[Tensor]:
     """Yield which values of sources (K, *S) are at their upper bound, the others at their lower.
 
@@ -137,7 +139,7 @@ def corners(
     `CONSTANT` in all combinations with the others all at one bound; then `RANDOM` draws for each value by itself, for
     mixings that have differences of neighbours in them.
     """
-    x = torch.full((1, *shape), sum(support) / 2, device=device)
+    x = torch.full((1, *shape), sum(data_range) / 2, device=device)
     rises = mixing.adjoint(x, torch.ones_like(mixing(x)))[0] > 0
     yield from (rises, ~rises)
     whole = [1] * (len(shape) - 1)
@@ -170,6 +172,32 @@ def weights_of(mixing: Mixing, shape: Sequence[int], device: torch.device | str 
         found.append((mixing(alone)[0] * x[0, k]).sum() / x[0, k].square().sum())
     alphas = torch.stack(found)
     return alphas if torch.allclose(m[0], torch.tensordot(alphas, x[0], 1)) else None
+
+
+def unequal(alphas: Tensor | None) -> bool:
+    """Return whether these are weights, and differ in size or sign.
+
+    Example:
+        >>> unequal(torch.tensor([0.5, 0.5])), unequal(torch.tensor([0.45, 0.55])), unequal(None)
+        (False, True, False)
+    """
+    return alphas is not None and bool((alphas - alphas.mean()).abs().max() > EQUAL * alphas.abs().max())
+
+
+def scales(alphas: Tensor) -> Tensor:
+    """Return noise scales ``s_k ∝ 1 / α_k``, (K,), of mean size 1 and with the sign of α_k; all 1 for equal weights.
+
+    The noise ``α_k s_k ε_k`` of all sources in the mixture is then alike, so that noise that they have in common is
+    undone where the mixture is met, as it is for equal weights. The source of the smallest weight has the most noise in
+    its own units: it is the one of which the mixture says the least.
+
+    Example:
+        >>> scales(torch.tensor([0.25, 0.75]))
+        tensor([1.5000, 0.5000])
+    """
+    size = alphas.abs().clamp_min(LEAST * alphas.abs().max())
+    inverse = torch.where(alphas < 0, -1, 1) / size
+    return inverse / inverse.abs().mean()
 
 
 MIXINGS = Registry("mixing", "basis.mixings", Mixing)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from basis.core.mixing import Mixing
@@ -63,7 +62,7 @@ def find_modes(
         samples: n stacks of sources, (n, K, *S).
         scores: log-density of each up to a constant, (n,), in nats.
         kinds: K numbers; sources of the same number may change places, see `interchangeable`. By default none may.
-        same: root mean square difference over all sources and pixels, in units of the data.
+        same: root mean square difference over all sources and values, in units of the data.
         temperature: 1 for exact scores; more, where they are estimates with errors of some nats, evens the weights out.
 
     Returns:
@@ -107,6 +106,8 @@ def order(x: Tensor, leader: Tensor, kinds: Sequence[int]) -> Tensor:
     """Return the places of the sources x, (K, *S), in that order, (K,): ``x[order]`` is nearest to the leader."""
     if len(set(kinds)) == len(kinds):
         return torch.arange(len(kinds))
+    from scipy.optimize import linear_sum_assignment  # takes a quarter of a second, and few need it
+
     distance = (x.flatten(1)[:, None] - leader.flatten(1)).square().sum(-1).double().cpu()
     kind = torch.tensor(kinds)
     distance = distance.masked_fill(kind[:, None] != kind, float(distance.sum()) + 1.0)

@@ -87,20 +87,20 @@ class Noise:
         return x.to(self.device)
 
 
-def shared(z: Tensor, share: float) -> Tensor:
-    """Return noise that the sources of a stack have in part in common: ``corr(ε_j, ε_k) = share`` for sources j ≠ k.
+def correlated(z: Tensor, correlation: float) -> Tensor:
+    """Return noise that is correlated between the sources of a stack, ``corr(ε_j, ε_k) = correlation`` for j ≠ k.
 
-    ``ε_k = √(1 + (K - 1) share) z̄ + √(1 - share) (z_k - z̄)`` with z̄ the mean over the K sources: N(0, I) for each
-    source by itself. What the sources have in common shows in their mixture, and is undone where the mixture is met.
+    ``ε_k = √(1 + (K - 1) ρ) z̄ + √(1 - ρ) (z_k - z̄)`` with z̄ the mean over the K sources: N(0, I) for each
+    source by itself. The common part shows in the mixture, so that the projection onto the mixture removes it.
 
     Args:
         z: draws from N(0, I), (B, K, *S).
-        share: from 0, where it returns z, to 1, the same noise for all.
+        correlation: ρ, from 0, which returns z, to 1, which gives all sources the same noise.
 
     Example:
-        >>> shared(torch.tensor([[[1.0], [-1.0]]]), 0.75)  # differences shrink
+        >>> correlated(torch.tensor([[[1.0], [-1.0]]]), 0.75)  # differences shrink
         tensor([[[ 0.5000],
                  [-0.5000]]])
     """
     mean, count = z.mean(1, keepdim=True), z.shape[1]
-    return (1 + (count - 1) * share) ** 0.5 * mean + (1 - share) ** 0.5 * (z - mean)
+    return (1 + (count - 1) * correlation) ** 0.5 * mean + (1 - correlation) ** 0.5 * (z - mean)

@@ -79,8 +79,8 @@ def surprise(prior: Product, x: Tensor) -> Tensor:
     """Return how badly the prior denoises each source of stacks x (N, K, *S), (N, K, L).
 
     ``‖D(x + σ ε, σ) - x‖² / (n σ²)``, n the number of values in x, at L noise levels σ of 1, 0.32 and 0.1 times the
-    width of the prior's support (of 1, where it has none): one draw ε, the same for every x, and an evaluation of the
-    prior at each.
+    width of the prior's data range (of 1, where it has none). One draw ε, the same for every x, and one evaluation of
+    the prior at each.
     """
     found = denoising_errors(prior, x, in_widths(prior, LEVELS))
     return torch.stack([error.flatten(2).square().mean(2) / sigma**2 for sigma, error in found], -1)
@@ -105,11 +105,11 @@ def denoising_errors(
 
 
 def in_widths(prior: Product, levels: Tensor) -> list[float]:
-    """Return noise levels that are given in widths of the prior's support (of 1, where it has none) in its units.
+    """Return noise levels that are given in widths of the prior's data range (of 1, where it has none) in its units.
 
     For a prior with discrete levels they are the nearest of those, each once.
     """
-    low, high = prior.support or (0.0, 1.0)
+    low, high = prior.data_range or (0.0, 1.0)
     return nearest((high - low) * levels, prior.levels).tolist()
 
 

@@ -1,4 +1,4 @@
-"""A posterior is a prior: p(x | m) is known through its score as p(x) is, so that any sampler draws from either."""
+"""A posterior is a denoiser, as a prior is: ``E[x₀ | x, m]``. Any sampler draws from either."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
-from basis.core.prior import Prior
+from basis.core.prior import Prior, Wrapper
 from basis.core.registry import Registry
 
 
-class Posterior(Prior):
+class Posterior(Wrapper):
     """Distribution p(x | m) of the sources of given mixtures, over stacks x of shape (B, K, *S).
 
     Args:
@@ -23,16 +23,16 @@ class Posterior(Prior):
         >>> import torch
         >>> from basis import GaussianMixture, WeightedSum
         >>> class Ignorant(Posterior):
-        ...     def score(self, x, sigma):
-        ...         return self.prior.score(x, sigma)
+        ...     def denoise(self, x, sigma):
+        ...         return self.prior.denoise(x, sigma)
         >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
         >>> Ignorant(unit, WeightedSum([1.0]), torch.zeros(1, 1)).denoise(torch.tensor([[2.0]]), 1.0)
         tensor([[1.]])
     """
 
     def __init__(self, prior: Prior, mixing: Mixing, mixture: Tensor) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels)
-        self.prior, self.mixing, self.mixture = prior, mixing, mixture
+        super().__init__(prior)
+        self.mixing, self.mixture = mixing, mixture
 
 
 def deviations(noise: float | Tensor, mixture: Tensor) -> Tensor:

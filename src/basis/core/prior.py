@@ -1,4 +1,4 @@
-"""The idea everything else stands on: a prior is a score at a noise level."""
+"""The idea everything else stands on: a prior is a denoiser at every noise level."""
 
 from __future__ import annotations
 
@@ -6,62 +6,69 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from basis.core.arrays import plain_torch
-from basis.core.checks import levels_of, shape_of, support_of
+from basis.core.checks import data_range_of, levels_of, shape_of
 from basis.core.errors import UsageError
 from basis.core.plausibility import Calibration
+from basis.core.presets import Presets
+from basis.core.pretrained import Pretrained
 from basis.core.settings import Typed
 
 CPU_PART = 2**17  # numbers in the examples whose graph is held at a time
 SMALLER = "end what else uses the device, compute in bf16 (Accelerated, --precision bf16), or on the CPU"
 
 
-class Prior(Typed, nn.Module, ABC):
-    """A distribution p over examples, known through the score of its noisy versions.
+class Prior(Typed, Pretrained, nn.Module, ABC):
+    """A distribution p over examples, given by the denoiser ``D(x, σ) = E[x₀ | x₀ + σ ε = x]``.
 
-    ``p_σ`` is the distribution of ``x + σ ε`` with ``x ~ p`` and ``ε ~ N(0, I)`` (Jayaram & Thickstun 2020,
-    section 3.2). Units are those of the data: images in [0, 1], σ likewise.
+    x₀ is drawn from p, and ε from N(0, I). ``p_σ`` is the distribution of ``x₀ + σ ε`` (Jayaram & Thickstun 2020,
+    section 3.2). Its score follows by Tweedie's formula, ``∇ log p_σ(x) = (D(x, σ) - x) / σ²``. A subclass defines
+    `denoise`. For a model that gives the score itself, derive from `ScorePrior`; for one that gives a density, from
+    `DensityPrior`. Noise levels are in units of the data.
 
     Args:
         shape: shape S of one example, for instance (1, 28, 28).
-        support: smallest and largest value that the data can take, for instance (0.0, 1.0); None for any.
+        data_range: smallest and largest value that the data can take, for instance (0.0, 1.0); None for any.
         levels: noise levels that the prior knows, decreasing, where it knows only some; None for any.
-        known: name of the mixing of one source, for instance "grayscale", of which x may hold the exact mixture beside
-            noise of level σ in all else, because the prior was trained so; None for noise in all of x.
+        condition: the linear measurement of x that the network takes as a clean input, by the name of its mixing, for
+            instance "grayscale". The rest of x has noise of level σ. None for an unconditional prior.
 
     Attributes:
         calibration: what the prior's own examples look like to it, by which `separate` tells whether sources are
             likely; None where it was not measured, see `basis.calibrate`.
+        presets: the settings that suit the prior; None for those by default. `load_prior` reads them from its card.
 
     Example:
         >>> class Normal(Prior):
-        ...     def score(self, x, sigma):
-        ...         return -x / (1 + per_example(sigma, x) ** 2)
-        >>> Normal(shape=(1,)).denoise(torch.tensor([[2.0]]), 1.0)
-        tensor([[1.]])
+        ...     def denoise(self, x, sigma):
+        ...         return x / (1 + per_example(sigma, x) ** 2)
+        >>> Normal(shape=(1,)).score(torch.tensor([[2.0]]), 1.0)
+        tensor([[-1.]])
     """
 
     calibration: Calibration | None = None
+    presets: Presets | None = None
 
     def __init__(
         self,
         shape: Sequence[int],
-        support: tuple[float, float] | None = None,
+        data_range: Sequence[float] | None = None,
         levels: Sequence[float] | None = None,
-        known: str | None = None,
+        condition: str | None = None,
     ) -> None:
         super().__init__()
-        self.shape, self.support = shape_of(shape), None if support is None else support_of(support)
+        self.shape, self.data_range = shape_of(shape), None if data_range is None else data_range_of(data_range)
         self.levels = None if levels is None else levels_of(levels)
-        self.known = known
+        self.condition = condition
 
     @abstractmethod
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """Return ∇ log p_σ(x).
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return ``D(x, σ) = E[x₀ | x₀ + σ ε = x]``.
 
         Args:
             x: examples, (B, *S).
@@ -69,14 +76,14 @@ class Prior(Typed, nn.Module, ABC):
                 for each source.
 
         Returns:
-            The score, (B, *S), in inverse units of the data.
+            The denoised estimate, (B, *S), in units of the data.
         """
 
-    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """Return ``D(x, σ) = E[x₀ | x₀ + σ ε = x] = x + σ² ∇ log p_σ(x)`` (Tweedie's formula), (B, *S)."""
-        return x + per_example(sigma, x) ** 2 * self.score(x, sigma)
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return ``∇ log p_σ(x) = (D(x, σ) - x) / σ²`` (Tweedie's formula), (B, *S), in inverse units of the data."""
+        return (self.denoise(x, sigma) - x) / per_example(sigma, x) ** 2
 
-    def curvature(self, sigma: float) -> float:
+    def lipschitz(self, sigma: float) -> float:
         """Return an upper estimate of the Lipschitz constant of ``score(·, sigma)``, for choosing step sizes.
 
         Convolution with N(0, σ²I) leaves -∇² log p_σ ≤ 1/σ², whatever p is.
@@ -90,8 +97,29 @@ class Prior(Typed, nn.Module, ABC):
         return tensors[0].device if tensors else torch.device("cpu")
 
 
-class DensityPrior(Prior):
-    """A prior whose density can be computed; its score follows by differentiation.
+class ScorePrior(Prior):
+    """A prior given by its score; the denoised estimate follows, ``D(x, σ) = x + σ² ∇ log p_σ(x)``.
+
+    Example:
+        >>> class Normal(ScorePrior):
+        ...     def score(self, x, sigma):
+        ...         return -x / (1 + per_example(sigma, x) ** 2)
+        >>> Normal(shape=(1,)).denoise(torch.tensor([[2.0]]), 1.0)
+        tensor([[1.]])
+    """
+
+    @abstractmethod
+    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return ∇ log p_σ(x), (B, *S), in inverse units of the data; arguments as for `Prior.denoise`."""
+
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        score = self.score(x, sigma)
+        x = x if score.requires_grad else x.detach()  # without derivatives of the score there are none of D
+        return x + per_example(sigma, x) ** 2 * score
+
+
+class DensityPrior(ScorePrior):
+    """A prior given by its density; the score follows by differentiation.
 
     Example:
         >>> class Normal(DensityPrior):
@@ -125,19 +153,54 @@ class DensityPrior(Prior):
             return torch.autograd.grad(self.log_prob(x, sigma).sum(), x, create_graph=further)[0]
 
 
+PROPERTIES = ("shape", "data_range", "levels", "condition", "calibration", "presets")
+
+
+class Wrapper(Prior):
+    """A prior made of another one. It has every property of that prior that it does not change.
+
+    Args:
+        prior: the prior inside.
+        **changed: properties of the new prior that differ: shape, data range, levels, condition, calibration,
+            presets.
+
+    Example:
+        >>> class Half(Wrapper):
+        ...     def denoise(self, x, sigma):
+        ...         return self.prior.denoise(x, sigma) / 2
+        >>> from basis import GaussianMixture
+        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
+        >>> Half(unit).shape, Half(unit).denoise(torch.tensor([[2.0]]), 1.0)
+        ((1,), tensor([[0.5000]]))
+    """
+
+    def __init__(self, prior: Prior, **changed: Any) -> None:
+        found = {name: changed.get(name, getattr(prior, name)) for name in PROPERTIES}
+        calibration, presets = found.pop("calibration"), found.pop("presets")
+        super().__init__(**found)
+        self.prior, self.calibration, self.presets = prior, calibration, presets
+
+    def lipschitz(self, sigma: float) -> float:
+        return self.prior.lipschitz(sigma)
+
+    @property
+    def device(self) -> torch.device:
+        return self.prior.device
+
+
 class Product(Prior):
     """K independent sources: ``p(x) = Π_i p_i(x_i)`` (equation 13), over stacks x of shape (B, K, *S).
 
     The same prior object given several times is evaluated in one call on all of its sources. Where such a call, made
-    without gradients, runs out of a device's memory, its images are asked for in parts, halved until they fit, with the
-    same result; the number that fitted is kept for later calls.
+    without gradients, runs out of a device's memory, its examples are asked for in parts, halved until they fit, with
+    the same result; the number that fitted is kept for later calls.
 
     Args:
-        priors: K priors of one shape and support, those with discrete noise levels all with the same.
+        priors: K priors of one shape and data range, those with discrete noise levels all with the same.
 
     Raises:
-        UsageError: no prior, or priors of different shapes, supports or noise levels; in `score`, a single image that
-            does not fit into memory.
+        UsageError: no prior, or priors of different shapes, data ranges or noise levels; in `denoise` and `score`, a
+            single example that does not fit into memory.
 
     Example:
         >>> from basis import load_prior
@@ -147,11 +210,12 @@ class Product(Prior):
     """
 
     def __init__(self, priors: Sequence[Prior]) -> None:
-        kinds = {(prior.shape, prior.support) for prior in priors}
+        kinds = {(prior.shape, prior.data_range) for prior in priors}
         if len(kinds) != 1:
             raise UsageError(
-                f"the sources need priors of one shape and support, got {sorted(kinds, key=str) or 'no prior at all'}",
-                fix="choose priors of the same image size and channels, one a source",
+                "the sources need priors of one shape and data range, got "
+                f"{sorted(kinds, key=str) or 'no prior at all'}",
+                fix="choose priors of one shape, one a source",
             )
         levels = {prior.levels for prior in priors if prior.levels}
         if len(levels) > 1:
@@ -159,15 +223,22 @@ class Product(Prior):
                 "the sources' priors were trained at different noise levels",
                 fix="choose priors that share their levels, or one that covers all of them",
             )
-        shape, support = kinds.pop()
-        known = priors[0].known if len(priors) == 1 else None
-        super().__init__((len(priors), *shape), support, levels.pop() if levels else None, known)
+        shape, data_range = kinds.pop()
+        condition = priors[0].condition if len(priors) == 1 else None
+        super().__init__((len(priors), *shape), data_range, levels.pop() if levels else None, condition)
         self.distinct = list(dict.fromkeys(priors))
         self.order = [self.distinct.index(prior) for prior in priors]
         self.members = nn.ModuleList(self.distinct)  # so that `.to(device)` reaches them
-        self.room: dict[Prior, int] = {}  # images in one call of a prior, where memory has no room for all
+        self.room: dict[Prior, int] = {}  # examples in one call of a prior, where memory has no room for all
+
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        return self._each("denoise", x, sigma)
 
     def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        return self._each("score", x, sigma)
+
+    def _each(self, method: str, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return what a method of the priors, "denoise" or "score", gives for each source, (B, K, *S)."""
         if x.shape[1] != len(self.order):
             raise UsageError(
                 f"expected a stack of {len(self.order)} sources, (B, K, ...), got {tuple(x.shape)}",
@@ -175,51 +246,54 @@ class Product(Prior):
             )
         own = sigma if isinstance(sigma, Tensor) and sigma.dim() else None
         if len(self.distinct) == 1 and own is None:
-            return self._in_parts(self.distinct[0], x.flatten(0, 1), sigma).unflatten(0, x.shape[:2])
-        score = torch.empty_like(x)
+            return self._in_parts(self.distinct[0], method, x.flatten(0, 1), sigma).unflatten(0, x.shape[:2])
+        found = torch.empty_like(x)
         for j, prior in enumerate(self.distinct):
             mine = [k for k, i in enumerate(self.order) if i == j]
             flat = x[:, mine].flatten(0, 1)
             level = sigma if own is None else self._levels(own, len(x))[:, mine].flatten()
-            score[:, mine] = self._in_parts(prior, flat, level).unflatten(0, (-1, len(mine)))
-        return score
+            found[:, mine] = self._in_parts(prior, method, flat, level).unflatten(0, (-1, len(mine)))
+        return found
 
     def _levels(self, sigma: Tensor, count: int) -> Tensor:
         """Return the noise level of each source, (B, K), of levels (B,) or (B, K)."""
         return sigma.reshape(len(sigma), -1).expand(count, len(self.order))
 
-    def _in_parts(self, prior: Prior, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """Return the prior's score of x, (N, *S), from as many calls as memory needs."""
+    def _in_parts(self, prior: Prior, method: str, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Return what a method of a prior gives for x, (N, *S), from as many calls as memory needs."""
         if torch.is_grad_enabled() or not len(x):  # the graphs of parts, kept together, are as large as that of all
-            return _score(prior, x, sigma)
-        scores, start = [], 0
+            return _called(prior, method, x, sigma)
+        found, start = [], 0
         while start < len(x):
             part = slice(start, start + self.room.get(prior, len(x)))
             try:
                 own = sigma[part] if isinstance(sigma, Tensor) and sigma.dim() else sigma
-                scores.append(_score(prior, x[part], own))
+                found.append(_called(prior, method, x[part], own))
                 start = part.stop
                 continue
             except torch.OutOfMemoryError as error:
                 count = len(x[part])
                 if count == 1:
                     raise UsageError(
-                        f"one image of shape {prior.shape} does not fit into the memory of {x.device}", fix=SMALLER
+                        f"one example of shape {prior.shape} does not fit into the memory of {x.device}", fix=SMALLER
                     ) from error
                 self.room[prior] = math.ceil(count / 2)
             free_cache(x.device)  # only now: the error held what the call had allocated
-        return torch.cat(scores)
+        return torch.cat(found)
 
 
-def _score(prior: Prior, x: Tensor, sigma: float | Tensor) -> Tensor:
-    """Return the prior's score of x, (B, *S), in the type of x; an error that weights of another type cause says so."""
+def _called(prior: Prior, method: str, x: Tensor, sigma: float | Tensor) -> Tensor:
+    """Return what a method of a prior gives for x, (B, *S), in the type of x.
+
+    An error that weights of another type cause says so.
+    """
     try:
-        found = prior.score(x, sigma)
+        found = getattr(prior, method)(x, sigma)
         if not isinstance(found, Tensor) or found.shape != x.shape or found.is_complex():
             got = f"{tuple(found.shape)}, {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
             raise UsageError(
-                f"expected a score of shape {tuple(x.shape)} from {type(prior).__name__}, got {got}",
-                fix="let its score return a tensor like x",
+                f"expected {method} of {type(prior).__name__} to return shape {tuple(x.shape)}, got {got}",
+                fix="let it return a tensor like x",
             )
         return found.to(x.dtype)
     except RuntimeError as error:
@@ -230,75 +304,6 @@ def _score(prior: Prior, x: Tensor, sigma: float | Tensor) -> Tensor:
             f"the prior's weights are {', '.join(sorted(types))}, no match for {str(x.dtype)[6:]} samples",
             fix="call prior.float(); for speed use basis.Accelerated(prior, 'bf16')",
         ) from error
-
-
-class Rescaled(Prior):
-    """A prior over y seen as a prior over x, where ``y = scale · x + shift``: for models trained on [-1, 1], say.
-
-    ``∇ log p_σ(x) = scale · ∇ log q_{scale·σ}(scale · x + shift)``.
-
-    Args:
-        prior: the prior over y.
-        scale: positive; 2 for a model of images in [-1, 1] that is to see images in [0, 1].
-        shift: -1 for the same.
-
-    Example:
-        >>> from basis import GaussianMixture
-        >>> unit = GaussianMixture(weights=[1.0], means=[[0.0]], covariances=[[[1.0]]])
-        >>> Rescaled(unit, scale=2.0, shift=-1.0).denoise(torch.tensor([[0.9]]), 1e4)
-        tensor([[0.5000]])
-    """
-
-    def __init__(self, prior: Prior, scale: float, shift: float = 0.0) -> None:
-        if not 0 < scale < math.inf:
-            raise UsageError(f"scale must be positive, got {scale}", fix="for instance scale=2.0")
-        ends = prior.support
-        super().__init__(
-            prior.shape,
-            ends and ((ends[0] - shift) / scale, (ends[1] - shift) / scale),
-            prior.levels and [level / scale for level in prior.levels],
-            prior.known,
-        )
-        self.prior, self.scale, self.shift, self.calibration = prior, scale, shift, prior.calibration
-
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        return self.scale * self.prior.score(self.scale * x + self.shift, self.scale * sigma)
-
-
-class Bounded(Prior):
-    """A prior whose denoised estimates keep to its support: ``clamp(D(x, σ))``, from which the score follows (Tweedie).
-
-    ``E[x₀ | x]`` cannot leave the range of the data; an approximate score can, and a flow's score far from its training
-    data can be so wrong that Langevin dynamics run away. Kept in range, its pull is always inwards there.
-
-    Args:
-        prior: any prior that has a support; its density, if it has one, is left behind.
-
-    Raises:
-        UsageError: the prior has no support.
-
-    Example:
-        >>> class Wrong(Prior):
-        ...     def score(self, x, sigma):
-        ...         return 100 * x
-        >>> Bounded(Wrong((1,), support=(0.0, 1.0))).denoise(torch.tensor([[3.0]]), 1.0)
-        tensor([[1.]])
-    """
-
-    def __init__(self, prior: Prior) -> None:
-        super().__init__(prior.shape, prior.support, prior.levels, prior.known)
-        if prior.support is None:
-            raise UsageError("the prior does not say which values its data can take", fix="give it a support")
-        self.prior, self.ends, self.calibration = prior, prior.support, prior.calibration
-
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        return (self.denoise(x, sigma) - x) / per_example(sigma, x) ** 2
-
-    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        return self.prior.denoise(x, sigma).clamp(*self.ends)
-
-    def curvature(self, sigma: float) -> float:
-        return self.prior.curvature(sigma)
 
 
 def free_cache(device: torch.device) -> None:

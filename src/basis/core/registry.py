@@ -37,7 +37,7 @@ class Registry:
         """Return the names that can be chosen, sorted."""
         return sorted({*self._bundled(), *self._foreign()})
 
-    def get(self, name: str) -> type:
+    def get(self, name: str) -> Any:
         """Return the class of that name; raises `UsageError` with near matches where there is none."""
         foreign = self._foreign()
         if name in foreign:
@@ -80,8 +80,8 @@ class Registry:
 
     def _bundled(self) -> list[str]:
         path = importlib.import_module(self.package).__path__
-        found = [module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
-        return [name.replace("_", self.joint) for name in found]
+        files = [module.name for module in pkgutil.iter_modules(path) if not module.ispkg]
+        return [name.replace("_", self.joint) for name in files if not name.startswith("_")]
 
     def _foreign(self) -> dict:
         return {entry.name: entry for entry in entry_points(group=self.package)}

@@ -69,7 +69,7 @@ def overlapping(sigma_max: float, sigma_min: float, dimensions: int) -> Tensor:
 
     Args:
         sigma_max, sigma_min: first and last level, positive, in units of the data.
-        dimensions: d, pixels times channels of an example.
+        dimensions: d, number of values of an example.
 
     Returns:
         Levels, (L,), float64, decreasing.

@@ -2,48 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from basis.core.arrays import plain_torch
 from basis.core.assessment import Assessment
-from basis.core.errors import UsageError
+from basis.core.display import Displayed
+from basis.core.errors import UsageError, unknown
 from basis.core.mixing import Mixing
 from basis.core.modes import Modes
 from basis.core.noise import Noise
-from basis.core.prior import Product
+from basis.core.problem import Problem
 from basis.core.registry import Registry
 from basis.core.sampler import State
-from basis.core.settings import Typed
+from basis.core.settings import Typed, check, check_names
+
+PARTS = "parts"  # field of a method that has settings of its posterior, its sampler or another method
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """Mixtures to separate: ``m = g(x)`` with ``x ~ p``.
-
-    Args:
-        mixture: (B, *M).
-        prior: p over stacks of K sources, (K, *S).
-        mixing: g.
-        noise: standard deviation of the mixture's noise, in its units: ``m = g(x) + noise · n``, n ~ N(0, I).
-    """
-
-    mixture: Tensor
-    prior: Product
-    mixing: Mixing
-    noise: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Separation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Separation(Displayed):
     """The result of a separation.
 
     Attributes:
-        samples: n samples of the K sources of each mixture, (B, n, K, *S), within the prior's support.
+        samples: n samples of the K sources of each mixture, (B, n, K, *S), within the prior's data range.
         mixture: the mixtures, (B, *M).
         mixing: how the sources were mixed.
         choice: which sample stands for each mixture, (B,), int64.
@@ -52,9 +40,10 @@ class Separation:
         kinds: K numbers, the same for sources that can change places: those of one prior and one part in the mixture,
             see `basis.core.modes.interchangeable`. The order of others is known, and metrics keep it.
         evaluations: what each mixture cost with all of its samples, in evaluations of the prior for each source, (B,),
-            int64, counted at the prior (`basis.core.counted`): a score, a denoised estimate or a density is one, a
-            backward pass through it one more. A mixture's own where the method tells them apart (search), else the
-            mean of those that were separated together. What `assessment` took comes on top.
+            int64, counted at the prior (`basis.priors.wrappers.counted`): a score, a denoised estimate or a
+            density is one, a backward pass through it one more. A mixture's own where the method tells them apart
+            (search), else the mean of those that were separated together. What `assessment` took comes on top.
+        data_range: smallest and largest value of the sources, the prior's; None where it has no limits.
         assessment: what speaks for the result and against it, without the truth; None where it was not asked for.
 
     Example:
@@ -74,6 +63,7 @@ class Separation:
     evaluations: Tensor | None = None
     assessment: Assessment | None = None
     kinds: tuple[int, ...] | None = None
+    data_range: tuple[float, float] | None = None
 
     @property
     def sources(self) -> Tensor:
@@ -87,18 +77,29 @@ class Separation:
 
     @property
     def residual(self) -> Tensor:
-        """Reconstruction error ``‖m - g(x)‖²`` per pixel of the chosen sources, (B,).
-
-        That of the true sources is the variance of the mixture's noise.
-        """
+        """Reconstruction error ``‖m - g(x)‖²`` per pixel of the chosen sources, (B,), of true ones σ_y²."""
         return (self.mixture - self.remix).flatten(1).square().mean(1)
+
+    def __repr__(self) -> str:
+        count, samples, sources, *shape = self.samples.shape
+        facts = [f"residual {self.residual.mean().item():.1e}"]
+        if self.evaluations is not None:
+            facts.append(f"{self.evaluations.float().mean().item():.0f} evaluations a source")
+        worth = self.assessment
+        if worth is not None and worth.plausibility is not None:
+            facts.append(f"sources likelier than {worth.plausibility.mean().item():.0%} of the prior's own")
+        if worth is not None and worth.doubtful:
+            facts.append(f"{len(worth.doubtful)} unlikely")
+        mixtures = f"{count} mixture{'' if count == 1 else 's'} {tuple(self.mixture.shape[1:])}"
+        each = f"{samples} sample{'' if samples == 1 else 's'} of each"
+        return f"Separation of {mixtures} into {sources} sources {tuple(shape)}, {each}\n  {', '.join(facts)}"
 
 
 Stream = Generator[State, None, Separation]
 
 
 class Separator(Typed, ABC):
-    """A way to separate; constructor arguments are its configuration, and nothing is kept between calls.
+    """A way to separate. Its fields, or constructor arguments, are its settings; nothing is kept between calls.
 
     Attributes:
         asks_prior: whether the sources are found with the prior, so that unlikely ones tell of an unlikely mixture.
@@ -115,7 +116,30 @@ class Separator(Typed, ABC):
         tensor([1.])
     """
 
-    asks_prior: bool = True
+    asks_prior: ClassVar[bool] = True
+
+    @classmethod
+    def setting_names(cls, settings: Mapping) -> list[str]:
+        """Return the names of all settings that the method has, those of its parts too, given some of them."""
+        return [name for name in inspect.signature(cls).parameters if name != PARTS]
+
+    @classmethod
+    def configured(cls, settings: Mapping) -> Separator:
+        """Return the method with settings by name. Those of its parts, such as a sampler's, go to them.
+
+        Raises:
+            UsageError: an unknown setting, one that is not as annotated, or one that is needed and missing.
+        """
+        owner = f"method '{SEPARATORS.name_of(cls)}'"
+        known, own = cls.setting_names(settings), list(inspect.signature(cls).parameters)
+        for name in settings:
+            if name not in known:
+                raise unknown(f"setting of {owner}:", name, known or ["none"])
+        mine = {name: value for name, value in settings.items() if name in own}
+        check(cls, mine, owner)
+        check_names(cls, mine, owner)
+        rest = {name: value for name, value in settings.items() if name not in own}
+        return cls(**mine, **({PARTS: rest} if rest else {}))
 
     @property
     def takes_noise(self) -> bool:
@@ -135,7 +159,7 @@ SEPARATORS = Registry("method", "basis.separators", Separator)
 
 
 def choose(method: str | Separator, settings: dict) -> Separator:
-    """Return the separator of a name with settings, as `Registry.make`; a separator is returned as it is."""
+    """Return the separator of a name with settings; a separator is returned as it is."""
     if isinstance(method, Separator):
         if settings:
             raise UsageError(
@@ -143,11 +167,14 @@ def choose(method: str | Separator, settings: dict) -> Separator:
                 fix="give them to the separator itself",
             )
         return method
-    return SEPARATORS.make(str(method), settings)
+    return SEPARATORS.get(str(method)).configured(settings)
 
 
 class Run(Iterator[State]):
     """A separation under way: iterate over its states, then read ``result``.
+
+    Attributes:
+        batches: number of batches that the mixtures are separated in, each in the steps that a state tells.
 
     Example:
         >>> import basis
@@ -160,8 +187,8 @@ class Run(Iterator[State]):
         torch.Size([1, 2, 1, 28, 28])
     """
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, stream: Stream, batches: int = 1) -> None:
+        self._stream, self.batches = stream, batches
         self._result: Separation | None = None
         self._error: Exception | None = None
 
@@ -187,9 +214,9 @@ class Run(Iterator[State]):
 
 
 def separation(problem: Problem, x: Tensor, choice: Tensor | None = None) -> Separation:
-    """Return the result for samples x (B · n, K, *S), clamped to the prior's support."""
+    """Return the result for samples x (B · n, K, *S), clamped to the prior's data range."""
     count = len(problem.mixture)
-    x = x if problem.prior.support is None else x.clamp(*problem.prior.support)
+    x = x if problem.prior.data_range is None else x.clamp(*problem.prior.data_range)
     choice = torch.zeros(count, dtype=torch.int64, device=x.device) if choice is None else choice
     return Separation(x.unflatten(0, (count, -1)), problem.mixture, problem.mixing, choice)
 

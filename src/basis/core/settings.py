@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -34,7 +35,7 @@ HOLDS = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator
 
 
 class Typed:
-    """Base of what is made from settings: constructor arguments that are not as annotated are a `UsageError`.
+    """Base of what is made from settings: an argument or a field that is not as annotated is a `UsageError`.
 
     Annotations may have ranges (`annotated_types`): ``steps: Annotated[int, Ge(1)]``, or `Count` for short. Those that
     cannot be read, and arguments without one, are not checked.
@@ -51,6 +52,13 @@ class Typed:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
             cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        """Check the fields of a dataclass; scalars of numpy become Python's numbers."""
+        given = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+        check(type(self), given, type(self).__name__)
 
 
 def checked(make: F) -> F:
@@ -204,7 +212,7 @@ def _limit_words(limits: object) -> str:
 @functools.cache
 def kinds(make: Callable) -> dict[str, Any]:
     """Return the annotation of each parameter, none where they name what is not there."""
-    function = make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
+    function = make.__init__ if isinstance(make, type) and not dataclasses.is_dataclass(make) else make  # type: ignore[misc]
     try:
         return get_type_hints(inspect.unwrap(function), include_extras=True)
     except Exception:  # an annotation may be any expression

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from basis.core.dataset import Dataset, missing
 from basis.core.errors import DataError
-from basis.core.limits import check_file
+from basis.io.limits import check_file
 
 HELD_OUT = 5_000  # last images of the published training set
 SIDE = 28

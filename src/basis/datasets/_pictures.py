@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from basis.core.claim import claim
-from basis.core.durable import write_atomically
 from basis.core.errors import DataError, UsageError
+from basis.io.claim import claim
+from basis.io.durable import write_atomically
 from basis.signals.image import BACKGROUND, open_picture, resized, to_bytes, warn
 
 PART = 2**27  # bytes of a file of the cache

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from basis.core.errors import DataError
-from basis.core.loading import brief, refuse_pointer
 from basis.formats._crc32c import masked_crc32c
+from basis.io.loading import brief, refuse_pointer
 
 MAGIC, FOOTER, TRAILER = 0xDB4775248B80FB57, 48, 5
 TYPES = {  # DataType of tensorflow/core/framework/types.proto; bfloat16 is read as the upper half of a float32

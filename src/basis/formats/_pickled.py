@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from basis.core.errors import DataError
-from basis.core.loading import brief, refuse_pointer
+from basis.io.loading import brief, refuse_pointer
 
 TORCH = ("torch.", "collections.OrderedDict")  # names that torch.load judges itself
 LEGACY = 4  # pickles at the beginning of a file of torch before 1.6; the last one is the content

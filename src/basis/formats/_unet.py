@@ -11,9 +11,10 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from basis.core.durable import sha256_of
 from basis.core.errors import DataError, UsageError
-from basis.core.loading import (
+from basis.formats._pickled import read_pickled, state_of
+from basis.io.durable import sha256_of
+from basis.io.loading import (
     brief,
     build,
     check_finite,
@@ -23,7 +24,6 @@ from basis.core.loading import (
     read_object,
     refuse_pointer,
 )
-from basis.formats._pickled import read_pickled, state_of
 from basis.priors._diffusers import build_unet, unet_settings
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model"

@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from basis.core.checks import unwrapped
 from basis.core.errors import BasisError, DataError, UsageError
-from basis.core.format import Foreign, Format
-from basis.core.loading import brief, read_object, unwrapped
 from basis.core.settings import Whole
 from basis.formats._unet import CONFIG, FILE, WEIGHTS, load_unet
+from basis.io.format import Foreign, Format
+from basis.io.loading import brief, read_object
 from basis.priors._diffusers import diffusers, unet_settings
 from basis.priors.diffusion import Diffusion
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import DataError, UsageError
-from basis.core.format import Foreign, Format
-from basis.core.loading import brief, build, check_finite, listed
 from basis.core.settings import Count, NonNegative
 from basis.formats._bundle import CONVERT, Bundle, is_table
-from basis.networks.glow import GlowNetwork
+from basis.io.format import Foreign, Format
+from basis.io.loading import brief, build, check_finite, listed
+from basis.nn.glow import GlowNetwork
 from basis.priors.glow import Glow
 
 INDEX, LATEST = ".index", "checkpoint"  # TensorFlow's: the table of variables, and a note of the newest checkpoint

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from basis.core.checks import falling
 from basis.core.errors import DataError, UsageError
-from basis.core.format import Foreign, Format
-from basis.core.loading import build, check_finite, listed, mismatches, plain_names
 from basis.core.schedule import geometric
 from basis.core.settings import Count, Positive
 from basis.formats._pickled import read_pickled, state_of
+from basis.io.format import Foreign, Format
+from basis.io.loading import build, check_finite, listed, mismatches, plain_names
 from basis.priors.ncsn import NCSN
 
 SIGMAS = "sigmas"  # buffer of NCSNv2

@@ -14,20 +14,20 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from basis.core.checkpoint import HEADER, PRETRAINED, WEIGHTS, load_module
 from basis.core.checks import path_of
-from basis.core.claim import claim
-from basis.core.durable import sha256_of
 from basis.core.errors import DataError, UsageError, unknown
-from basis.core.loading import untouched
 from basis.core.metric import UNIT, DataRange, SetMetric, Values, scaled
-from basis.core.output import replacing
-from basis.core.saving import put
-from basis.networks.digit_classifier import DigitClassifier
-from basis.networks.picture_classifier import PictureClassifier
+from basis.io.checkpoint import HEADER, PRETRAINED, WEIGHTS, load_module
+from basis.io.claim import claim
+from basis.io.durable import sha256_of
+from basis.io.loading import untouched
+from basis.io.output import replacing
+from basis.io.saving import put
+from basis.nn.digit_classifier import DigitClassifier
+from basis.nn.picture_classifier import PictureClassifier
 
 FOLDER = PRETRAINED / "extractors"
-EXTRACTOR = "extractor"  # kind of folder, see `basis.core.output.Mark`
+EXTRACTOR = "extractor"  # kind of folder, see `basis.io.output.Mark`
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -85,16 +85,16 @@ class FeatureMetric(SetMetric):
         self.extractor, self.data_range = extractor(features, device), data_range
         self.name = f"{self.kind} ({self.extractor.name})"
 
-    def update(self, images: Values, real: bool = False) -> None:
-        """Take in images, (N, C, H, W): separated ones, or real ones to compare them with.
+    def update(self, examples: Values, real: bool = False) -> None:
+        """Take in examples that are images, (N, C, H, W): separated ones, or real ones to compare them with.
 
         Raises:
             UsageError: values of another range than the data's; separated images may be outside of it a little.
         """
-        shape = tuple(getattr(images, "shape", ()))
+        shape = tuple(getattr(examples, "shape", ()))
         if len(shape) != 4 or 0 in shape:
             raise UsageError(f"expected images (N, C, H, W), at least one, got {shape}", fix="give a batch of them")
-        for features, logits in self.extractor(scaled(images, self.data_range, exact=real)):
+        for features, logits in self.extractor(scaled(examples, self.data_range, exact=real)):
             self.take(features, logits, real)
 
     @abstractmethod

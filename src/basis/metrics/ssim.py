@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.metric import UNIT, DataRange, Metric, Values, best_order, comparable
+from basis.core.metric import DataRange, Metric, Values, best_order, comparable, known
+from basis.core.separator import Separation
 
 WINDOW = 11  # pixels, a Gaussian of 1.5
 
@@ -21,12 +22,12 @@ class SSIM(Metric):
     data's range; channels are averaged. Computed by torchmetrics.
 
     Args:
-        data_range: smallest and largest value of the data, or its width; see `basis.psnr`.
+        data_range: smallest and largest value of the data, or its width; see `basis.psnr`. There is no default.
     """
 
     unit = "SSIM"
 
-    def __init__(self, data_range: DataRange = UNIT) -> None:
+    def __init__(self, data_range: DataRange) -> None:
         self.data_range = data_range
 
     def __call__(self, estimate: Tensor, target: Tensor) -> Tensor:
@@ -34,14 +35,20 @@ class SSIM(Metric):
         return similarity(x.flatten(0, 1), y.flatten(0, 1), width).unflatten(0, x.shape[:2]).mean(1)
 
 
-def ssim(estimate: Values, target: Values, data_range: DataRange = UNIT, kinds: Sequence[int] | None = None) -> Tensor:
+def ssim(
+    estimate: Values | Separation,
+    target: Values,
+    data_range: DataRange | None = None,
+    kinds: Sequence[int] | None = None,
+) -> Tensor:
     """Return the structural similarity of separated sources, for each mixture, under the best assignment.
 
     Args:
-        estimate: estimated sources, (B, K, C, H, W), in any order within a kind; torch or numpy.
+        estimate: a separation, which knows its data range and kinds; or estimated sources, (B, K, C, H, W), in any
+            order within a kind, torch or numpy.
         target: true sources, (B, K, C, H, W).
         data_range: smallest and largest value of the data, to which estimates are clamped; or its width, see
-            `basis.psnr`.
+            `basis.psnr`. By default that of the separation's prior; arrays have none, and need it.
         kinds: K numbers; only sources of the same number may change places, see `basis.align`. All may by default.
 
     Returns:
@@ -54,10 +61,11 @@ def ssim(estimate: Values, target: Values, data_range: DataRange = UNIT, kinds: 
     Example:
         >>> import torch
         >>> target = torch.rand(1, 2, 1, 16, 16)
-        >>> ssim(target.flip(1), target)
+        >>> ssim(target.flip(1), target, data_range=(0.0, 1.0))
         tensor([1.], dtype=torch.float64)
     """
-    x, y, width = images(estimate, target, data_range)
+    values, data_range, kinds = known(estimate, data_range, kinds)
+    x, y, width = images(values, target, data_range)
     (count, k), shape = x.shape[:2], x.shape[2:]
     every = (count, k, k, *shape)
     table = similarity(x[:, :, None].expand(every).flatten(0, 2), y[:, None].expand(every).flatten(0, 2), width)
@@ -82,7 +90,7 @@ def defined(sources: Tensor) -> bool:
     return sources.dim() == 5 and min(sources.shape[-2:]) >= WINDOW
 
 
-def images(estimate: Values, target: Values, data_range: DataRange) -> tuple[Tensor, Tensor, float]:
+def images(estimate: Values, target: Values, data_range: DataRange | None) -> tuple[Tensor, Tensor, float]:
     """Return what `comparable` does; raises `UsageError` for what has no structural similarity too."""
     x, y, width = comparable(estimate, target, data_range)
     if not defined(x):

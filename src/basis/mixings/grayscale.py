@@ -41,8 +41,8 @@ class Grayscale(Mixing):
         return torch.tensordot(x.movedim(2, -1), x.new_tensor(self.weights), 1)
 
     def project(
-        self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None, variance: Tensor | None = None
+        self, x: Tensor, m: Tensor, data_range: tuple[float, float] | None = None, variance: Tensor | None = None
     ) -> Tensor:
         """Return colours close to x, (B, 1, 3, H, W), whose grey is m, (B, 1, H, W), as `WeightedSum.project`."""
         own = None if variance is None else variance[:, 0]
-        return WeightedSum(self.weights).project(x[:, 0], m[:, 0], support, own)[:, None]
+        return WeightedSum(self.weights).project(x[:, 0], m[:, 0], data_range, own)[:, None]

@@ -43,7 +43,7 @@ class WeightedSum(Mixing):
         return torch.tensordot(x.movedim(1, -1), x.new_tensor(self.alphas), 1)
 
     def project(
-        self, x: Tensor, m: Tensor, support: tuple[float, float] | None = None, variance: Tensor | None = None
+        self, x: Tensor, m: Tensor, data_range: tuple[float, float] | None = None, variance: Tensor | None = None
     ) -> Tensor:
         """Return the sources close to x, (B, K, *S), that mix to m, (B, *M), as `Mixing.project`, but directly.
 
@@ -51,9 +51,9 @@ class WeightedSum(Mixing):
         a source of every pixel comes to its bound, or the pixel is done. With variances v, (B, K, *S), those move most
         that are least sure, ``x_k + α_k v_k (m - g(x)) / Σ α² v``.
         """
-        low, high = support or (-math.inf, math.inf)
+        low, high = data_range or (-math.inf, math.inf)
         alphas = x.new_tensor(self.alphas).reshape(-1, *[1] * (x.dim() - 2))
-        for _ in range(self.sources + 1 if support else 1):
+        for _ in range(self.sources + 1 if data_range else 1):
             r = self.residual(x, m)[:, None]
             if r.abs().max() <= TOLERANCE and x.min() >= low and x.max() <= high:
                 break

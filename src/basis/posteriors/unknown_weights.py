@@ -11,16 +11,16 @@ from basis.core.errors import UsageError
 from basis.core.mixing import Mixing
 from basis.core.posterior import Posterior
 from basis.core.prior import Prior, per_example
-from basis.posteriors.dirac import weights
+from basis.posteriors.msdm import weights
 
 
 class UnknownWeights(Posterior):
     """Denoised estimate, moved onto a mixture whose weights are fitted to it at every step.
 
-    With ``x̂ = D(x, σ)`` in the prior's support, ``X`` its K sources as rows, weights ``α ~ N(α₀, τ² I)`` and residuals
-    of variance σ², the weights are their posterior mean, a ridge regression,
+    With ``x̂ = D(x, σ)`` in the prior's data range, ``X`` its K sources as rows, weights ``α ~ N(α₀, τ² I)`` and
+    residuals of variance σ², the weights are their posterior mean, a ridge regression,
 
-    ``α = (X Xᵀ + (σ²/τ²) I)⁻¹ (X m + (σ²/τ²) α₀)``, then ``D(x, σ; m) = x̂ + α (m - α·x̂) / ‖α‖²`` as in `Projection`,
+    ``α = (X Xᵀ + (σ²/τ²) I)⁻¹ (X m + (σ²/τ²) α₀)``, then ``D(x, σ; m) = x̂ + α (m - α·x̂) / ‖α‖²`` as in `DDNM`,
 
     each mixture by itself: while x̂ says little, α stays at the guess α₀; as σ falls, it becomes least squares. Sampling
     and fitting so take turns. Give ``project=False`` to `Sample`, which would end on a mixture with the guess, and read
@@ -47,16 +47,15 @@ class UnknownWeights(Posterior):
             raise UsageError(f"the spread of the weights must be positive, got {spread}", fix="for instance 0.5")
         self.guess, self.spread = weights(mixing, prior).to(mixture), spread
 
-    def score(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        s2 = per_example(sigma, x) ** 2
+    def denoise(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         clean = self.prior.denoise(x, sigma)
-        inside = clean if self.support is None else clean.clamp(*self.support)
+        inside = clean if self.data_range is None else clean.clamp(*self.data_range)
         ridge = per_example(sigma, self.mixture.flatten(1)) ** 2 / self.spread**2
         alphas = fit_weights(inside, self.mixture, self.guess, ridge)
         alphas = alphas.reshape(*alphas.shape, *[1] * (x.dim() - 2))
         r = (self.mixture - (alphas * clean).sum(1))[:, None]
         gain = alphas.square().sum(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-        return (clean + alphas * r / gain - x) / s2
+        return clean + alphas * r / gain
 
 
 def fit_weights(sources: Tensor, mixture: Tensor, guess: Tensor | float = 0.0, ridge: Tensor | float = 1e-6) -> Tensor:

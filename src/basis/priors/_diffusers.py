@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from basis.core.errors import BasisError, UsageError, shown
-from basis.core.loading import brief, untouched
+from basis.io.loading import brief, untouched
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 SUPPORTED = (

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from basis.core.checks import unwrapped
 from basis.core.errors import UsageError
-from basis.core.loading import unwrapped
-from basis.core.prior import Prior, per_example
+from basis.core.prior import ScorePrior, per_example
 from basis.priors._diffusers import (
     PIXELS,
     build_scheduler,
@@ -27,7 +27,7 @@ from basis.priors._diffusers import (
 )
 
 
-class Diffusion(Prior):
+class Diffusion(ScorePrior):
     """An unconditional or class-conditional pixel-space diffusion model of Hugging Face `diffusers`.
 
     Such a model sees images y in [-1, 1] at discrete times t = 0, 1, … of a variance-preserving process,
@@ -79,7 +79,7 @@ class Diffusion(Prior):
             raise UsageError(f"expected a UNet2DModel or its config, got a {type(unet).__name__}", fix=PIXELS)
         settings = unet_settings(plain(unet if isinstance(unet, Mapping) else unet.config))
         plan = build_scheduler(scheduler)
-        super().__init__(image_shape(settings), support=(0.0, 1.0))
+        super().__init__(image_shape(settings), data_range=(0.0, 1.0))
         check_label(label, settings.get("num_class_embeds"))
         self.label = label
         described = {"_class_name": type(plan).__name__, **plain(plan.config)}

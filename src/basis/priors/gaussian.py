@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.loading import brief
 from basis.core.prior import DensityPrior, per_example
+from basis.io.loading import brief
 
 Numbers = Tensor | np.ndarray | Sequence
 

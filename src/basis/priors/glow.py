@@ -10,13 +10,13 @@ import safetensors
 import torch
 from torch import Tensor, nn
 
-from basis.core.checkpoint import described, open_weights, still
 from basis.core.errors import DataError, DivergenceError, UsageError, shown
-from basis.core.loading import build
 from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, per_example
 from basis.core.settings import Count, Finite, NonNegative, Whole, takes
-from basis.networks.glow import GlowNetwork
+from basis.io.checkpoint import described, open_weights, still
+from basis.io.loading import build
+from basis.nn.glow import GlowNetwork
 
 FLOOR = 0.005  # noise level below which a σ-conditional network sees little difference, and what stands for 0
 SAME = 2e-3  # relative difference up to which two noise levels are the same: 0.0167 is 0.01668101
@@ -39,7 +39,7 @@ class Glow(DensityPrior):
         levels: decreasing noise levels, each with a network of its own, as fine-tuning makes them; 0, if it is there,
             stands last and is the density of the data themselves. None for one network that is told σ.
         scales, depth, width, affine, lu, learned_top: the network's size and kind, see
-            `basis.networks.glow.GlowNetwork`.
+            `basis.nn.glow.GlowNetwork`.
         mean, std: see above; published networks see x - 0.5.
         sigma_max: largest noise level of a network that is told σ.
         embedding: width of that network's embedding of σ.
@@ -73,7 +73,7 @@ class Glow(DensityPrior):
     ) -> None:
         self._check(shape, levels, scales, depth, width, std, sigma_max)
         own = None if levels is None else tuple(float(level) for level in levels)
-        super().__init__(shape, support=(0.0, 1.0), levels=[level for level in own or () if level > 0] or None)
+        super().__init__(shape, data_range=(0.0, 1.0), levels=[level for level in own or () if level > 0] or None)
         self.own_levels, self.mean, self.std, self.sigma_max = own, mean, std, sigma_max
         self.networks = nn.ModuleList(
             GlowNetwork(

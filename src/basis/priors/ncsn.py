@@ -9,16 +9,16 @@ from torch import Tensor
 
 from basis.core.checks import image_of
 from basis.core.errors import UsageError
-from basis.core.prior import Prior, per_example
+from basis.core.prior import ScorePrior, per_example
 from basis.core.schedule import geometric
 from basis.core.settings import Count, Positive
-from basis.networks.refinenet import RefineNet
+from basis.nn.refinenet import RefineNet
 
 CPU_BATCH = 32  # images
 TOLERANCE = 1e-3  # relative distance within which a noise level counts as a trained one
 
 
-class NCSN(Prior):
+class NCSN(ScorePrior):
     """Score network at the noise levels it was trained on, as published.
 
     Version 1 (Song & Ermon 2019) conditions its norms on the level: ``∇ log p_σ(x) = s(2 x - 1, i)`` at ``σ = σ_i``.
@@ -48,7 +48,7 @@ class NCSN(Prior):
         levels = geometric().tolist() if sigmas is None else list(sigmas)
         if version not in (1, 2):
             raise UsageError(f"expected NCSN version 1 or 2, got {version}", fix="give 2 for NCSNv2, else 1")
-        super().__init__(image_of(shape, "NCSN"), support=(0.0, 1.0), levels=levels)
+        super().__init__(image_of(shape, "NCSN"), data_range=(0.0, 1.0), levels=levels)
         self.version = version
         self.network = RefineNet(self.shape[0], width, len(levels) if version == 1 else None)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

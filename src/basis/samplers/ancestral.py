@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,9 +12,9 @@ from torch import Tensor
 from basis.core.errors import UsageError
 from basis.core.prior import Prior
 from basis.core.sampler import Sampler
-from basis.core.schedule import karras
 
 
+@dataclass(frozen=True, eq=False)
 class Ancestral(Sampler):
     """Denoise and put back less noise, old or fresh (Song et al. 2021, DDIM, equation 12, in terms of σ).
 
@@ -39,18 +40,23 @@ class Ancestral(Sampler):
         [0.75, 0.6000000238418579]
     """
 
-    def __init__(self, sigmas: Tensor | None = None, eta: float = 1.0) -> None:
-        super().__init__(karras() if sigmas is None else sigmas)
-        if not eta >= 0:
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.eta >= 0:
             raise UsageError(
-                f"expected eta >= 0, got {eta}",
+                f"expected eta >= 0, got {self.eta}",
                 fix="0 for DDIM, 1 for ancestral sampling, inf for fresh noise at each step",
             )
-        self.eta = eta
 
-    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+    def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         D = target.denoise(x, sigma)
-        s = below if math.isinf(self.eta) else min(below, self.eta * below * math.sqrt(1 - below**2 / sigma**2))
-        old = math.sqrt(below**2 - s**2) / sigma * (x - D)
+        s = (
+            sigma_next
+            if math.isinf(self.eta)
+            else min(sigma_next, self.eta * sigma_next * math.sqrt(1 - sigma_next**2 / sigma**2))
+        )
+        old = math.sqrt(sigma_next**2 - s**2) / sigma * (x - D)
         fresh = s * noise() if s else torch.zeros_like(x)
         return D + old + fresh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,10 +15,11 @@ from basis.core.schedule import geometric, matched_step
 from basis.core.settings import Above0, Count, NonNegative, Positive
 
 
+@dataclass(frozen=True, eq=False)
 class AnnealedLangevin(Sampler):
     """Langevin dynamics at falling noise levels (Song & Ermon 2019; Algorithm 1 of the paper).
 
-    ``x ← x + η ∇ log p_σ(x) + √(2 η τ) ε`` with ``η = δ σ² / σ_L²``, at most ``stability / curvature(σ)``.
+    ``x ← x + η ∇ log p_σ(x) + √(2 η τ) ε`` with ``η = δ σ² / σ_L²``, at most ``stability / lipschitz(σ)``.
 
     Args:
         sigmas: noise levels σ_1 > … > σ_L, (L,); the paper's ten by default.
@@ -40,24 +42,28 @@ class AnnealedLangevin(Sampler):
         30
     """
 
-    def __init__(
-        self,
-        sigmas: Tensor | None = None,
-        steps: Count = 100,
-        delta: Positive | None = 2e-5,
-        temperature: NonNegative = 1.0,
-        stability: Above0 = 1.0,
-        sequential: bool = False,
-    ) -> None:
-        sigmas = geometric() if sigmas is None else sigmas
-        super().__init__(sigmas, steps)
-        self.delta = matched_step(sigmas, steps) if delta is None else delta
-        self.temperature, self.stability = temperature, stability
-        self.sequential = sequential
+    steps: Count = 100
+    delta: Positive | None = 2e-5
+    temperature: NonNegative = 1.0
+    stability: Above0 = 1.0
+    sequential: bool = False
 
-    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
-        eta = self.delta * sigma**2 / self.sigmas[-1] ** 2
-        eta = min(eta, self.stability / target.curvature(sigma))
+    def schedule(self) -> Tensor:
+        return geometric()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.delta is None:
+            object.__setattr__(self, "delta", matched_step(torch.tensor(self.levels, dtype=torch.float64), self.steps))
+
+    @property
+    def repeats(self) -> int:
+        return self.steps
+
+    def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+        assert self.delta is not None
+        eta = self.delta * sigma**2 / self.levels[-1] ** 2
+        eta = min(eta, self.stability / target.lipschitz(sigma))
         diffusion = math.sqrt(2 * eta * self.temperature) * noise() if self.temperature else torch.zeros_like(x)
         if not self.sequential:
             return x + eta * target.score(x, sigma) + diffusion

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.prior import Prior
 from basis.core.sampler import Sampler
-from basis.core.schedule import karras
 
 
+@dataclass(frozen=True, eq=False)
 class Heun(Sampler):
     """Heun's method for the probability-flow ODE, with churn (Karras et al. 2022, arXiv 2206.00364, algorithm 2).
 
@@ -39,31 +40,28 @@ class Heun(Sampler):
         [0.80000001..., 0.63999998...]
     """
 
-    def __init__(
-        self,
-        sigmas: Tensor | None = None,
-        churn: float = 0.0,
-        churn_min: float = 0.0,
-        churn_max: float = math.inf,
-        inflation: float = 1.0,
-    ) -> None:
-        super().__init__(karras() if sigmas is None else sigmas)
-        if not (churn >= 0 and 0 <= churn_min <= churn_max and 0 <= inflation < math.inf):
+    churn: float = 0.0
+    churn_min: float = 0.0
+    churn_max: float = math.inf
+    inflation: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.churn >= 0 and 0 <= self.churn_min <= self.churn_max and 0 <= self.inflation < math.inf):
             raise UsageError(
-                f"expected churn >= 0, 0 <= churn_min <= churn_max and inflation >= 0, got churn {churn}, "
-                f"churn_min {churn_min}, churn_max {churn_max}, inflation {inflation}",
+                f"expected churn >= 0, 0 <= churn_min <= churn_max and inflation >= 0, got churn {self.churn}, "
+                f"churn_min {self.churn_min}, churn_max {self.churn_max}, inflation {self.inflation}",
                 fix="churn 0 is the deterministic sampler",
             )
-        self.churn, self.churn_min, self.churn_max, self.inflation = churn, churn_min, churn_max, inflation
 
-    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+    def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         if self.churn and self.churn_min <= sigma <= self.churn_max:
-            gamma = min(self.churn / len(self.sigmas), math.sqrt(2) - 1)
+            gamma = min(self.churn / len(self.levels), math.sqrt(2) - 1)
             x = x + math.sqrt((1 + gamma) ** 2 - 1) * sigma * self.inflation * noise()
             sigma = (1 + gamma) * sigma
         d = (x - target.denoise(x, sigma)) / sigma
-        euler = x + (below - sigma) * d
-        if not below:
+        euler = x + (sigma_next - sigma) * d
+        if not sigma_next:
             return euler
-        d_below = (euler - target.denoise(euler, below)) / below
-        return x + (below - sigma) * (d + d_below) / 2
+        d_next = (euler - target.denoise(euler, sigma_next)) / sigma_next
+        return x + (sigma_next - sigma) * (d + d_next) / 2

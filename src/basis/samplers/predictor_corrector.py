@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from basis.core.prior import Prior
 from basis.core.sampler import Sampler
-from basis.core.schedule import karras
 from basis.core.settings import Positive, Whole
 
 
+@dataclass(frozen=True, eq=False)
 class PredictorCorrector(Sampler):
     """Predictor-corrector sampling (Song et al. 2021, "Score-based generative modeling through SDEs", appendix G).
 
@@ -39,18 +40,17 @@ class PredictorCorrector(Sampler):
         [0.625, 0.5]
     """
 
-    def __init__(self, sigmas: Tensor | None = None, corrections: Whole = 1, snr: Positive = 0.16) -> None:
-        super().__init__(karras() if sigmas is None else sigmas)
-        self.corrections, self.snr = corrections, snr
+    corrections: Whole = 1
+    snr: Positive = 0.16
 
-    def step(self, x: Tensor, sigma: float, below: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
+    def step(self, x: Tensor, sigma: float, sigma_next: float, target: Prior, noise: Callable[[], Tensor]) -> Tensor:
         D = target.denoise(x, sigma)
-        if not below:
+        if not sigma_next:
             return D
-        ratio = below**2 / sigma**2
-        x = D + ratio * (x - D) + below * math.sqrt(1 - ratio) * noise()
+        ratio = sigma_next**2 / sigma**2
+        x = D + ratio * (x - D) + sigma_next * math.sqrt(1 - ratio) * noise()
         for _ in range(self.corrections):
-            g, z = target.score(x, below), noise()
+            g, z = target.score(x, sigma_next), noise()
             eta = 2 * (self.snr * norm(z) / norm(g)) ** 2
             x = x + eta * g + torch.sqrt(2 * eta) * z
         return x

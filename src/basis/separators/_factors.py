@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from basis.core.errors import UsageError
-from basis.core.loading import untouched
+from basis.io.loading import untouched
 
 
 def factorise(v: np.ndarray, rank: int, iterations: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from basis.core.counted import uncounted
 from basis.core.errors import UsageError
-from basis.core.flow import flow_log_prob
 from basis.core.plausibility import denoising_errors, in_widths
 from basis.core.prior import DensityPrior, Product
+from basis.core.problem import Problem
 from basis.core.schedule import geometric
-from basis.core.separator import Problem
+from basis.priors._flow import flow_log_prob
+from basis.priors.wrappers.counted import uncounted
 
 SIGMA = 0.01  # the paper's smallest noise level, for priors that know any
 LEVELS = geometric(1.0, 0.05, 6)  # noise levels of the denoising rank, in widths of the data's range
@@ -37,7 +37,7 @@ def denoising(prior: Product, x: Tensor, sigma: float | None = None, draws: int 
     """Return how well the prior denoises each stack of sources x (N, K, *S), in nats up to a constant, (N,).
 
     ``-Δ Σ_σ Σ_k E_ε ‖D(x_k + σ ε, σ) - x_k‖² / σ²`` over six geometric levels σ from 1 to 0.05 times the width of the
-    prior's support (of 1, where it has none), Δ the step of ln σ.
+    prior's data range (of 1, where it has none), Δ the step of ln σ.
     With an exact denoiser this integral over all ln σ is log p(x) + constant (Kong et al. 2023, "Information-theoretic
     diffusion"): here for differences between images that show at these levels. Of four draws of ε, the same for every
     stack and every source, so that differences are less noisy than scores, and a stack's score does not depend on

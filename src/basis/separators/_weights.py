@@ -9,7 +9,7 @@ from torch import Tensor
 
 from basis.core.errors import UsageError
 from basis.core.mixing import weights_of
-from basis.core.separator import Problem
+from basis.core.problem import Problem
 
 
 def weights(problem: Problem, method: str) -> Tensor:
@@ -24,8 +24,13 @@ def weights(problem: Problem, method: str) -> Tensor:
 
 
 def positive(problem: Problem, method: str) -> Tensor:
-    """Return `weights` after checking that they are positive."""
-    alphas = weights(problem, method)
+    """Return `weights` after checking that they are positive, and that sources are not negative."""
+    alphas, data_range = weights(problem, method), problem.prior.data_range
+    if data_range is not None and data_range[0] < 0:
+        raise UsageError(
+            f"method '{method}' needs sources without negative values, those of the prior are in {data_range}",
+            fix="choose a method that takes any, or shift the data and the prior (basis.Rescaled)",
+        )
     if not (alphas > 0).all():
         raise UsageError(
             f"method '{method}' needs positive weights, got {_text(alphas)}", fix="choose a method that takes any"

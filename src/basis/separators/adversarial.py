@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from basis.core.learned import Learned, Learning, draw
 from basis.core.mixing import Mixing
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Stream, separation
+from basis.core.separator import Stream, separation
 from basis.core.settings import Count, Positive, Whole
-from basis.networks.dcgan import Critic, Generator
+from basis.io.learned import Learned, Learning, draw
+from basis.nn.dcgan import Critic, Generator
 
 BETAS = (0.5, 0.9)  # Adam's, of the GAN; 0.0 and 0.9 in Gulrajani et al. 2017
 PENALTY = 10.0  # weight of the gradient penalty (Gulrajani et al. 2017)
@@ -35,7 +36,7 @@ class Adversarial(Learned):
 
     Args:
         shape, kinds: see `Learned`.
-        width: factor on the channels of `basis.networks.dcgan`.
+        width: factor on the channels of `basis.nn.dcgan`.
         latent: length of a code.
         steps, batch, critic_steps: generator steps for each kind, images a step, critic steps for each of those.
         gan_rate: Adam's learning rate of the GAN.
@@ -53,6 +54,8 @@ class Adversarial(Learned):
         >>> [progress.step for progress in method.fit(images)]
         [1, 2, 3]
     """
+
+    images_only = True
 
     def __init__(
         self,
@@ -119,7 +122,7 @@ class Adversarial(Learned):
                     with torch.no_grad():
                         x[i] = self.images(z[:1])[0]
                     yield State(x.clone(), sigma=0.0, level=1, levels=1, step=i * each + number, steps=len(m) * each)
-        return separation(problem, problem.mixing.project(x, m, problem.prior.support) if self.project else x)
+        return separation(problem, problem.mixing.project(x, m, problem.prior.data_range) if self.project else x)
 
     def images(self, z: Tensor) -> Tensor:
         """Return the sources G(z), (B, K, *S), of codes z, (B, K, latent)."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Separator, Stream, separation
+from basis.core.separator import Separator, Stream, separation
 
 
+@dataclass(frozen=True)
 class Average(Separator):
     """The smallest sources that mix to m: m / K each for a plain sum (section 5, "Average").
 
@@ -19,7 +24,7 @@ class Average(Separator):
         tensor([0.5000])
     """
 
-    asks_prior = False
+    asks_prior: ClassVar[bool] = False
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)

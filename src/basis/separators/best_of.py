@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +16,9 @@ from basis.core.errors import UsageError, unknown
 from basis.core.modes import SAME, interchangeable, like
 from basis.core.noise import Noise
 from basis.core.prior import Product
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Separation, Separator, Stream, choose
+from basis.core.separator import SEPARATORS, Separation, Separator, Stream, choose
 from basis.core.settings import Count, NonNegative
 from basis.separators._ranking import RANKS, check_density, fit, likelihood, natural
 
@@ -22,6 +26,7 @@ Rank = Callable[[Product, Tensor, float | None], Tensor]
 LESS = "separate fewer mixtures at a time (batch_size)"
 
 
+@dataclass(frozen=True)
 class BestOf(Separator):
     """Resampling by likelihood: of n samples of each mixture, the one that the prior finds the most likely.
 
@@ -46,7 +51,7 @@ class BestOf(Separator):
             the mixture, and takes its place: the MMSE estimate given the mode, which PSNR rewards. By default it is the
             likeliest sample as it is.
         same: root mean square difference up to which samples are one mode, in units of the data.
-        **settings: settings of the inner method by name.
+        parts: settings of the inner method by name. `separate` and the command line take them like any other setting.
 
     Raises:
         UsageError: unknown rank; rank "likelihood" with a prior that has no density; a setting is not one of the inner
@@ -61,28 +66,37 @@ class BestOf(Separator):
         True
     """
 
-    def __init__(
-        self,
-        inner: str | Separator = "basis",
-        most: Count | None = None,
-        sigma: NonNegative | None = None,
-        rank: str | Rank | None = None,
-        mean: bool = False,
-        same: NonNegative = SAME,
-        **settings,
-    ) -> None:
-        self.inner, self.most, self.sigma = choose(inner, settings), most, sigma
-        if isinstance(rank, str) and rank not in RANKS:
-            raise unknown("rank", rank, RANKS)
-        self.rank: Rank | None = RANKS[rank] if isinstance(rank, str) else rank
-        self.mean, self.same = mean, same
+    inner: str | Separator = "basis"
+    most: Count | None = None
+    sigma: NonNegative | None = None
+    rank: str | Callable | None = None
+    mean: bool = False
+    same: NonNegative = SAME
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def setting_names(cls, settings: Mapping) -> list[str]:
+        inner = settings.get("inner", "basis")
+        theirs = SEPARATORS.get(inner).setting_names(settings) if isinstance(inner, str) else []
+        return list(dict.fromkeys([*super().setting_names(settings), *theirs]))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.rank, str) and self.rank not in RANKS:
+            raise unknown("rank", self.rank, RANKS)
+        self.method  # noqa: B018  # raises for settings that it does not have
+
+    @cached_property
+    def method(self) -> Separator:
+        """The method that draws the samples."""
+        return choose(self.inner, dict(self.parts))
 
     @property
     def takes_noise(self) -> bool:
-        return self.inner.takes_noise
+        return self.method.takes_noise
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
-        rank = self.rank or natural(problem.prior)
+        rank = RANKS[self.rank] if isinstance(self.rank, str) else self.rank or natural(problem.prior)
         if rank is likelihood:
             check_density(problem.prior)
         count, n = len(problem.mixture), noise.samples
@@ -93,7 +107,7 @@ class BestOf(Separator):
         if self.mean:
             kinds, rows = interchangeable(problem.prior, problem.mixing), torch.arange(count, device=choice.device)
             means = torch.stack([self._mean(own, own[best], kinds) for own, best in zip(samples, choice, strict=True)])
-            on = means if problem.noise else problem.mixing.project(means, problem.mixture, problem.prior.support)
+            on = means if problem.noise else problem.mixing.project(means, problem.mixture, problem.prior.data_range)
             samples[rows, choice] = on
         return Separation(samples, problem.mixture, problem.mixing, choice, scores)
 
@@ -114,7 +128,7 @@ class BestOf(Separator):
                 for number, start in enumerate(starts):
                     columns = range(start, min(start + at_once, n))
                     part = noise.part([i * n + j for i in range(count) for j in columns], len(columns))
-                    run = self.inner.stream(problem, part)
+                    run = self.method.stream(problem, part)
                     found.append((yield from _numbered(run, number, len(starts))))
                 return torch.cat(found, 1)
             except RuntimeError as error:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Separator, Stream, separation
+from basis.core.separator import Separator, Stream, separation
 from basis.core.settings import Count
 from basis.separators._factors import clusters, factorise
 from basis.separators._masks import shares
 from basis.separators._weights import positive
 
 
+@dataclass(frozen=True)
 class Blind(Separator):
     """NMF of each mixture by itself, with its atoms clustered into sources by k-means: no training at all.
 
@@ -42,10 +47,10 @@ class Blind(Separator):
         True
     """
 
-    asks_prior = False
+    asks_prior: ClassVar[bool] = False
 
-    def __init__(self, components: Count = 16, iterations: Count = 200) -> None:
-        self.components, self.iterations = components, iterations
+    components: Count = 16
+    iterations: Count = 200
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
         alphas = positive(problem, "blind")

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.learned import Learned, Learning, pixels
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Stream, separation
+from basis.core.separator import Stream, separation
 from basis.core.settings import Count, Positive, Whole
-from basis.networks.masker import Masker
+from basis.io.learned import Learned, Learning, pixels
+from basis.nn.masker import Masker
 from basis.separators._weights import check
 
 BETAS = (0.5, 0.999)
@@ -41,11 +42,11 @@ class NeuralEgg(Learned):
         shape, kinds: see `Learned`; kinds must be (0, 1).
         alphas: the two weights of the mixtures, positive; 1 by default.
         supervised: whether to learn from true pairs.
-        width: factor on the network's channels, see `basis.networks.masker.Masker`.
+        width: factor on the network's channels, see `basis.nn.masker.Masker`.
         images: the most images of b, as well as mixtures, that are used; images in mixtures are not among those of b.
         rounds, epochs, batch: renewals of x̂, passes over the data in each, mixtures a step.
         learning_rate: Adam's, which starts anew in each round; it falls linearly to zero over all if supervised.
-        project: whether to bring both sources into the prior's support, where they still mix to m; the published
+        project: whether to bring both sources into the prior's data range, where they still mix to m; the published
             method leaves ``(1 - M) m`` as it is.
         seed: fixes initial weights and pairs.
 
@@ -58,6 +59,8 @@ class NeuralEgg(Learned):
         >>> [progress.step for progress in method.fit(images)]
         [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
     """
+
+    images_only = True
 
     def __init__(
         self,
@@ -142,7 +145,7 @@ class NeuralEgg(Learned):
         m = problem.mixture
         b = self._masked(m)
         x = torch.stack([b / self.alphas[0], (m - b) / self.alphas[1]], 1)
-        x = problem.mixing.project(x, m, problem.prior.support) if self.project else x
+        x = problem.mixing.project(x, m, problem.prior.data_range) if self.project else x
         x = x.repeat_interleave(noise.samples, 0)
         yield State(x, sigma=0.0, level=1, levels=1, step=1, steps=1)
         return separation(problem, x)

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from basis.core.learned import Learned, Learning, pixels
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Stream, separation
+from basis.core.separator import Stream, separation
 from basis.core.settings import Count, Whole
+from basis.io.learned import Learned, Learning, pixels
 from basis.separators._factors import activations, clusters, factorise
 from basis.separators._masks import shares
 from basis.separators._weights import positive

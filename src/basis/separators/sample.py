@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError, unknown
-from basis.core.mixing import Mixing, weights_of
-from basis.core.noise import Noise, shared
+from basis.core.mixing import scales, unequal, weights_of
+from basis.core.noise import Noise, correlated
 from basis.core.posterior import POSTERIORS, Posterior
 from basis.core.prior import Prior
+from basis.core.problem import Problem
 from basis.core.sampler import SAMPLERS, Sampler, State
 from basis.core.schedule import karras
-from basis.core.separator import Problem, Separator, Stream, separation
+from basis.core.separator import Separator, Stream, separation
 from basis.core.settings import Count, Share, check
-from basis.posteriors.moment_matching import MomentMatching
-from basis.posteriors.projection import Projection
-from basis.separators._levels import OwnLevels, scales, unequal
+from basis.posteriors.ddnm import DDNM
+from basis.posteriors.mmps import MMPS
+from basis.priors.wrappers.own_levels import OwnLevels
 
 # What separates best, where it is not the sampler's own default. (Dirac's steep score needs old noise.)
-FAVOURED = {
-    (posterior, "ancestral"): {"eta": math.inf} for posterior in ("projection", "moment_matching", "unknown_weights")
-}
+FAVOURED = {(posterior, "ancestral"): {"eta": math.inf} for posterior in ("ddnm", "mmps", "unknown_weights")}
 GIVEN = ("prior", "mixing", "mixture", "sigmas", "steps")  # arguments of posteriors and samplers that are no settings
 
 
+@dataclass(frozen=True)
 class Sample(Separator):
     """Draws from any posterior with any sampler: by default denoise, project onto the mixture, re-noise (DDNM).
 
-    The state starts as noise of level σ_max around the centre of the prior's support, moved onto the mixture, and ends
-    projected on it. For each source, `Ancestral` takes ``steps`` evaluations of the prior and `Heun` one less than
-    twice as many; `MomentMatching` adds ``iterations`` backward passes to each, counted as one evaluation each.
+    The state starts as noise of level σ_max around the centre of the prior's data range, moved onto the mixture, and
+    ends projected on it. For each source, `Ancestral` takes ``steps`` evaluations of the prior and `Heun` one less than
+    twice as many; `MMPS` adds ``iterations`` backward passes to each, counted as one evaluation each.
 
     Args:
         posterior: name of a posterior, see `basis list`, or a function (prior, mixing, mixture) that returns one.
@@ -46,15 +49,15 @@ class Sample(Separator):
         repeats: steps at each level, for samplers that take several (annealed_langevin).
         denoise: whether to end with one more denoised estimate, for samplers that leave noise (annealed_langevin).
         project: whether to end on the mixture, g(x) = m; by default where the mixture has no noise.
-        share: part of the noise's variance that all sources have in common, from 0 to 1, see `shared`. The common part
-            is undone where the mixture is met, so that samples settle sooner and are more concentrated: on MNIST, 0.8
-            is worth 2 dB at 50 steps, and 0 draws the more various samples.
+        noise_correlation: correlation of the injected noise between sources, in [0, 1], see `correlated`. Larger values
+            converge in fewer steps but give samples that are too concentrated. Use 0 to draw posterior samples.
         balanced: whether sources of unequal weights have noise of unequal levels, ``σ s_k`` with ``s_k ∝ 1/α_k`` (see
-            `scales`), so that all have the same noise in the mixture. Without, the common noise of ``share`` is not
-            undone there: at weights 0.4 and 0.6 and 20 steps that is worth 10 dB. For posteriors "projection" and
-            "moment_matching"; no change for equal weights, or for mixings that are no weighted sum.
-        **settings: settings of the posterior and of the sampler by name, for instance ``iterations=2, eta=1.0``. With
-            "ancestral" and "projection", "moment_matching" or "unknown_weights", eta is inf where it is not given.
+            `scales`), so that each adds the same noise to the mixture. At weights 0.4 and 0.6 and 20 steps this is
+            worth 10 dB. For posteriors "ddnm" and "mmps". It changes nothing for equal weights, or for mixings that
+            are no weighted sum.
+        parts: settings of the posterior and of the sampler by name, for instance ``{"iterations": 2, "eta": 1.0}``.
+            `separate` and the command line take them like any other setting, ``iterations=2``. With "ancestral" and
+            "ddnm", "mmps" or "unknown_weights", eta is inf by default.
 
     Raises:
         UsageError: a setting is out of its range, or neither the posterior's nor the sampler's.
@@ -62,109 +65,125 @@ class Sample(Separator):
     Example:
         >>> import torch
         >>> from basis import WeightedSum, load_prior, separate
-        >>> quick = Sample(steps=3, posterior="moment_matching", iterations=1)
+        >>> quick = Sample(steps=3, posterior="mmps", parts={"iterations": 1})
         >>> separate(torch.ones(1, 28, 28), load_prior("mnist"), WeightedSum([1, 1]), quick).sources.shape
         torch.Size([1, 2, 1, 28, 28])
     """
 
-    def __init__(
-        self,
-        posterior: str | Callable[[Prior, Mixing, Tensor], Posterior] = "projection",
-        sampler: str | Sampler = "ancestral",
-        steps: Count = 100,
-        sigma_max: float = 3.0,
-        sigma_min: float = 0.01,
-        rho: float = 7.0,
-        repeats: Count = 1,
-        denoise: bool = False,
-        project: bool | None = None,
-        share: Share = 0.0,
-        balanced: bool = False,
-        **settings,
-    ) -> None:
-        target = POSTERIORS.get(posterior) if isinstance(posterior, str) else posterior
-        kind = SAMPLERS.get(sampler) if isinstance(sampler, str) else None
-        theirs, own = names(target), names(kind)
-        for name in settings:
+    posterior: str | Callable = "ddnm"
+    sampler: str | Sampler = "ancestral"
+    steps: Count = 100
+    sigma_max: float = 3.0
+    sigma_min: float = 0.01
+    rho: float = 7.0
+    repeats: Count = 1
+    denoise: bool = False
+    project: bool | None = None
+    noise_correlation: Share = 0.0
+    balanced: bool = False
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def setting_names(cls, settings: Mapping) -> list[str]:
+        posterior, sampler = (settings.get(name, vars(cls)[name]) for name in ("posterior", "sampler"))
+        return [*super().setting_names(settings), *names(_target(posterior)), *names(_kind(sampler))]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        theirs, own = names(self.target), names(_kind(self.sampler))
+        for name in self.parts:
             if name not in (*theirs, *own):
-                known = {*names(Sample, ()), *theirs, *own}
-                raise unknown(f"setting of method 'sample' with {posterior} and {sampler}:", name, known)
-        if balanced and target not in (Projection, MomentMatching):
+                raise unknown(f"setting of {self.posterior} and {self.sampler}:", name, [*theirs, *own])
+        if self.balanced and self.target not in (DDNM, MMPS):
             raise UsageError(
-                f"balanced noise goes with posterior projection or moment_matching, got {posterior}", fix="leave it out"
+                f"balanced noise goes with posterior ddnm or mmps, got {self.posterior}", fix="leave it out"
             )
-        self.posterior, self.denoise, self.share, self.balanced = target, denoise, share, balanced
-        self.settings = {name: value for name, value in settings.items() if name in theirs}
-        check(target, self.settings, f"posterior {posterior}")
-        self.project = project
-        if isinstance(sampler, Sampler):
-            self.sampler = sampler
-            return
-        favoured = FAVOURED.get((str(posterior), sampler), {})
-        chosen = {**favoured, **{name: value for name, value in settings.items() if name in own}}
+        check(self.target, self.posterior_settings, f"posterior {self.posterior}")
+        self.chain  # noqa: B018  # raises for settings that do not go together
+
+    @property
+    def target(self) -> Callable:
+        """The class of the posterior, or the function that returns one."""
+        return _target(self.posterior)
+
+    @property
+    def posterior_settings(self) -> dict[str, Any]:
+        """Those of ``parts`` that are the posterior's."""
+        theirs = names(self.target)
+        return {name: value for name, value in self.parts.items() if name in theirs}
+
+    @cached_property
+    def chain(self) -> Sampler:
+        """The sampler with its schedule."""
+        if isinstance(self.sampler, Sampler):
+            return self.sampler
+        kind = SAMPLERS.get(self.sampler)
+        own = {name: value for name, value in self.parts.items() if name in names(kind)}
+        chosen = {**FAVOURED.get((str(self.posterior), self.sampler), {}), **own}
         if "steps" in names(kind, ()):
-            chosen["steps"] = repeats
-        elif repeats != 1:
+            chosen["steps"] = self.repeats
+        elif self.repeats != 1:
             raise UsageError(
-                f"sampler {sampler} takes one step at each level, got repeats {repeats}",
+                f"sampler {self.sampler} takes one step at each level, got repeats {self.repeats}",
                 fix="leave repeats out, or choose another sampler",
             )
-        self.sampler = SAMPLERS.get(sampler)(karras(sigma_max, sigma_min, steps, rho), **chosen)
+        return kind(karras(self.sigma_max, self.sigma_min, self.steps, self.rho), **chosen)
 
     @property
     def takes_noise(self) -> bool:
-        return "noise" in names(self.posterior)
+        return "noise" in names(self.target)
 
     def projects(self, problem: Problem) -> bool:
         """Return whether the sources of a problem end on the mixture."""
-        exact = not problem.noise and not torch.as_tensor(self.settings.get("noise", 0.0)).any()
+        exact = not problem.noise and not torch.as_tensor(self.posterior_settings.get("noise", 0.0)).any()
         return exact if self.project is None else self.project
 
     def on(self, levels: Sequence[float] | None) -> Sample:
         """Return this method at those noise levels that a prior knows, see `Sampler.on`."""
-        other = copy.copy(self)
-        other.sampler = self.sampler.on(levels)
-        return other
+        return (
+            self
+            if levels is None
+            else dataclasses.replace(self, sampler=self.chain.on(levels), parts=self.posterior_settings)
+        )
 
     def stream(self, problem: Problem, noise: Noise) -> Stream:
-        low, high = problem.prior.support or (0.0, 0.0)
+        low, high = problem.prior.data_range or (0.0, 0.0)
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)
         centre = torch.full((len(mixture), *problem.prior.shape), (low + high) / 2).to(mixture)
         x = yield from self.refine(problem, noise, problem.mixing.project(centre, mixture))
         return separation(problem, x)
 
-    def refine(self, problem: Problem, noise: Noise, x: Tensor, start: int = 0) -> Generator[State, None, Tensor]:
+    def refine(self, problem: Problem, noise: Noise, x: Tensor) -> Generator[State, None, Tensor]:
         """Yield the states on the way from clean sources x with noise of level σ_max, and return the new sources.
 
         Args:
             problem: B mixtures with prior and mixing.
             noise: random streams of n samples of each mixture.
             x: where to start, (B · n, K, *S).
-            start: noise levels that are done: if any, x is the state after them, and goes on without further noise.
         """
         mixture = problem.mixture.repeat_interleave(noise.samples, 0)
-        settings = {**self.settings, **({"noise": problem.noise} if problem.noise else {})}
+        settings = {**self.posterior_settings, **({"noise": problem.noise} if problem.noise else {})}
         try:
-            posterior = self.posterior(problem.prior, problem.mixing, mixture, **settings)
+            posterior = self.target(problem.prior, problem.mixing, mixture, **settings)
         except TypeError as error:
             raise UsageError(
-                f"settings {self.settings} do not suit the posterior ({error})",
+                f"settings {self.posterior_settings} do not suit the posterior ({error})",
                 fix="`basis list` names the posteriors; see their settings in the API reference",
             ) from error
-        sampler = self.sampler.on(posterior.levels)
+        sampler = self.chain.on(posterior.levels)
 
         target, scale = self._balance(problem, posterior)
 
         def draw() -> Tensor:
-            z = shared(noise.normal(), self.share) if self.share else noise.normal()
+            z = correlated(noise.normal(), self.noise_correlation) if self.noise_correlation else noise.normal()
             return z if scale is None else scale * z
 
-        x = x if start else x + sampler.sigmas[0] * draw()
-        for state in sampler.run(target, x, draw, start):
+        x = x + sampler.levels[0] * draw()
+        for state in sampler.run(target, x, draw):
             yield state
         with torch.no_grad():
             x = target.denoise(state.x, state.sigma) if self.denoise else state.x
-            return problem.mixing.project(x, mixture, problem.prior.support) if self.projects(problem) else x
+            return problem.mixing.project(x, mixture, problem.prior.data_range) if self.projects(problem) else x
 
     def _balance(self, problem: Problem, posterior: Posterior) -> tuple[Prior, Tensor | None]:
         """Return what the sampler draws from, and the scale of each source's noise, (K, 1, …); None where it is 1."""
@@ -183,3 +202,11 @@ def names(thing: Callable | None, without: Collection[str] = GIVEN) -> list[str]
         return []
     found = inspect.signature(thing).parameters.values()
     return [p.name for p in found if p.name not in without and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+
+
+def _target(posterior: str | Callable) -> Callable:
+    return POSTERIORS.get(posterior) if isinstance(posterior, str) else posterior
+
+
+def _kind(sampler: str | Sampler) -> type[Sampler] | None:
+    return SAMPLERS.get(sampler) if isinstance(sampler, str) else None

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
-from typing import Annotated
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, cast
 
 import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from basis.core.counted import counted
 from basis.core.errors import unknown
 from basis.core.modes import SAME, Modes, find_modes, interchangeable, like
 from basis.core.noise import Noise
 from basis.core.prior import DensityPrior, Product
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Separation, Separator, Stream
+from basis.core.separator import Separation, Separator, Stream
 from basis.core.settings import Count, NonNegative, Positive, Share, Whole
-from basis.separators._pruning import Pruning
+from basis.priors.wrappers.counted import counted
 from basis.separators._ranking import RANKS, check_density, fit
 from basis.separators.sample import Sample
 
 MOST = 100_000  # candidates
-ALL = Pruning(share=1.0, sigma=1.0)
 ESTIMATED = 4.0  # temperature of rank weights where ranks are estimates, which suits the errors of "few"
 
 
+@dataclass(frozen=True)
 class Search(Separator):
     """Search for the likeliest mode: draw candidates until the best is found again, refine it, return its mean.
 
@@ -36,10 +38,6 @@ class Search(Separator):
     Then the best is noised again to ``refine_sigma`` and separated anew, ``offspring`` times in each of ``rounds``
     rounds, which are ranked with the others. The result is the mean of the samples in the weightiest mode (what PSNR
     rewards), moved onto the mixture. `Separation.modes` has all modes, `Separation.evaluations` what was spent.
-
-    With ``prune`` below 1 all candidates of a round are drawn down to noise level ``prune_sigma``, where only that part
-    of them goes on whose denoised sources differed least from the mixture on the way, ``Σ ‖m - g(D(x, σ))‖² / σ²``,
-    which costs nothing.
 
     Each of n ``samples`` is a search of its own; the best of them is chosen, and all their candidates make the modes.
 
@@ -50,15 +48,15 @@ class Search(Separator):
             never does.
         rounds, offspring: rounds of refinement, and candidates in each.
         refine_sigma, refine_steps: noise level and steps of a refinement.
-        prune, prune_sigma: part of a round of fresh candidates that goes on below a noise level; 1 is all.
         rank: "likelihood", "denoising", "few" or "flow", see `BestOf`; by default "likelihood" where every source's
             prior has a density, and "few" for others.
         same: root mean square difference up to which candidates are one mode, in units of the data.
         temperature: of the modes' rank weights, see `find_modes`: by default 1 for the rank "likelihood", which is
             exact, and 4 for others, whose errors are some nats. It changes no answer.
         mean: whether to return the mode's mean rather than its best sample.
-        steps, sigma_max, sigma_min, rho, share: of `Sample`, for a candidate.
-        **settings: other settings of `Sample`.
+        steps, sigma_max, sigma_min, rho, noise_correlation: of `Sample`, for a candidate.
+        parts: other settings of `Sample`, of its posterior and of its sampler, by name. `separate` and the command line
+            take them like any other setting.
 
     Raises:
         UsageError: a setting is out of its range, or not one of `Sample`.
@@ -72,39 +70,48 @@ class Search(Separator):
         (tensor([0.1000, 0.9000]), tensor([22]))
     """
 
-    def __init__(
-        self,
-        candidates: Annotated[int, Ge(1), Le(MOST)] = 8,
-        batch: Count = 2,
-        agree: Count = 2,
-        rounds: Whole = 0,
-        offspring: Count = 2,
-        refine_sigma: float = 0.6,
-        refine_steps: Count = 20,
-        prune: float = 1.0,
-        prune_sigma: float = 0.35,
-        rank: str | None = None,
-        same: NonNegative = SAME,
-        temperature: Positive | None = None,
-        mean: bool = True,
-        steps: Count = 90,
-        sigma_max: float = 1.0,
-        sigma_min: float = 0.01,
-        rho: float = 2.0,
-        share: Share = 0.9,
-        **settings,
-    ) -> None:
-        if rank is not None and rank not in RANKS:
-            raise unknown("rank", str(rank), RANKS)
-        if settings.get("posterior", "projection") == "projection":
-            settings.setdefault("bounded", True)
-        schedule = {"sigma_min": sigma_min, "rho": rho, "share": share, **settings}
-        self.fresh = Sample(steps=steps, sigma_max=sigma_max, **schedule)
-        self.again = Sample(steps=refine_steps, sigma_max=refine_sigma, **schedule)
-        self.counts = [min(batch, candidates - start) for start in range(0, candidates, batch)]
-        self.pruning = Pruning(prune, prune_sigma)
-        self.agree, self.rounds, self.offspring = agree, rounds, offspring
-        self.rank, self.same, self.temperature, self.mean = rank, same, temperature, mean
+    candidates: Annotated[int, Ge(1), Le(MOST)] = 8
+    batch: Count = 2
+    agree: Count = 2
+    rounds: Whole = 0
+    offspring: Count = 2
+    refine_sigma: float = 0.6
+    refine_steps: Count = 20
+    rank: str | None = None
+    same: NonNegative = SAME
+    temperature: Positive | None = None
+    mean: bool = True
+    steps: Count = 90
+    sigma_max: float = 1.0
+    sigma_min: float = 0.01
+    rho: float = 2.0
+    noise_correlation: Share = 0.9
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def setting_names(cls, settings: Mapping) -> list[str]:
+        return list(dict.fromkeys([*super().setting_names(settings), *Sample.setting_names(settings)]))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank is not None and self.rank not in RANKS:
+            raise unknown("rank", str(self.rank), RANKS)
+        self.fresh, self.again  # noqa: B018  # raise for settings that do not go together
+
+    @cached_property
+    def fresh(self) -> Sample:
+        """The chain of a fresh candidate."""
+        return self._chain(self.steps, self.sigma_max)
+
+    @cached_property
+    def again(self) -> Sample:
+        """The chain of a refinement."""
+        return self._chain(self.refine_steps, self.refine_sigma)
+
+    def _chain(self, steps: int, sigma_max: float) -> Sample:
+        usual = {"bounded": True} if self.parts.get("posterior", "ddnm") == "ddnm" else {}
+        own = {name: getattr(self, name) for name in ("sigma_min", "rho", "noise_correlation")}
+        return cast(Sample, Sample.configured({**usual, **own, **self.parts, "steps": steps, "sigma_max": sigma_max}))
 
     @property
     def takes_noise(self) -> bool:
@@ -115,15 +122,16 @@ class Search(Separator):
         streams = noise.part(range(len(noise.streams)))  # its children, not its draws: it stays where it is
         everyone = list(range(len(pool.mixture)))
         fresh, again = self.fresh.on(problem.prior.levels), self.again.on(problem.prior.levels)
-        steps, more = fresh.sampler.steps, again.sampler.steps
-        total = len(self.counts) * steps + self.rounds * more
-        for number, count in enumerate(self.counts):
+        steps, more = fresh.chain.total, again.chain.total
+        counts = [min(self.batch, self.candidates - start) for start in range(0, self.candidates, self.batch)]
+        total = len(counts) * steps + self.rounds * more
+        for number, count in enumerate(counts):
             active = [i for i in everyone if pool.agreeing(i) < self.agree]
             place = number * steps, total
-            yield from pool.grow(fresh, self.pruning, streams.spawn(count), active, pool.centre, place)
+            yield from pool.grow(fresh, streams.spawn(count), active, pool.centre, place)
         for number in range(self.rounds):
-            place = len(self.counts) * steps + number * more, total
-            yield from pool.grow(again, ALL, streams.spawn(self.offspring), everyone, pool.best(), place)
+            place = len(counts) * steps + number * more, total
+            yield from pool.grow(again, streams.spawn(self.offspring), everyone, pool.best(), place)
         return self._result(problem, pool, noise.samples)
 
     def _rank(self, prior: Product) -> str:
@@ -138,7 +146,7 @@ class Search(Separator):
         searches = [pool.modes([i], temperature) for i in range(len(pool.mixture))]
         x = torch.stack([found.mean[0] for found in searches]) if self.mean else pool.best()
         if self.fresh.projects(problem):
-            x = problem.mixing.project(x, pool.mixture, problem.prior.support)
+            x = problem.mixing.project(x, pool.mixture, problem.prior.data_range)
         scores = torch.stack([scores.max() for scores in pool.scores]).unflatten(0, (-1, n))
         groups = [range(i, i + n) for i in range(0, len(pool.mixture), n)]
         return Separation(
@@ -160,7 +168,7 @@ class Pool:
         self.problem, self.rank, self.same = dataclasses.replace(problem, prior=prior), rank, same
         self.mixture = problem.mixture.repeat_interleave(n, 0)
         self.kinds = interchangeable(problem.prior, problem.mixing)
-        low, high = problem.prior.support or (0.0, 0.0)
+        low, high = problem.prior.data_range or (0.0, 0.0)
         centre = torch.full((len(self.mixture), *problem.prior.shape), (low + high) / 2).to(self.mixture)
         self.centre = problem.mixing.project(centre, self.mixture)
         self.samples = [self.centre[:0] for _ in self.mixture]
@@ -187,7 +195,6 @@ class Pool:
     def grow(
         self,
         sample: Sample,
-        pruning: Pruning,
         noise: Noise,
         active: list[int],
         start: Tensor,
@@ -204,7 +211,7 @@ class Pool:
         part = noise.part([i * count + j for i in active for j in range(count)], count)
         problem = dataclasses.replace(self.problem, mixture=self.mixture[active])
         shown = self.centre.clone() if not any(map(len, self.scores)) else self.best()
-        run = pruning.draw(sample, problem, part, start[active].repeat_interleave(count, 0))
+        run = sample.refine(problem, part, start[active].repeat_interleave(count, 0))
         while True:
             try:
                 state = next(run)
@@ -212,7 +219,7 @@ class Pool:
                 x = stop.value
                 break
             rows = torch.tensor(active, device=shown.device)
-            shown = shown.index_copy(0, rows, state.x[:: len(state.x) // len(active)])
+            shown = shown.index_copy(0, rows, state.x[::count])
             yield dataclasses.replace(state, x=shown, step=place[0] + state.step, steps=place[1])
         with torch.no_grad():
             scores = RANKS[self.rank](problem.prior, x, None) + fit(problem, x)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from basis.core.errors import UsageError
-from basis.core.learned import Learned, Learning, draw
 from basis.core.noise import Noise
+from basis.core.problem import Problem
 from basis.core.sampler import State
-from basis.core.separator import Problem, Stream, separation
+from basis.core.separator import Stream, separation
 from basis.core.settings import Count, Finite, Positive, Whole
-from basis.networks.magnitude import hold_weights, release_weights, renew_weights
-from basis.networks.unet import UNet
+from basis.io.learned import Learned, Learning, draw
+from basis.nn.magnitude import hold_weights, release_weights, renew_weights
+from basis.nn.unet import UNet
 from basis.separators._weights import check
 
 FLOOR = 1e-4  # mean squared error below which more accuracy earns little: 40 dB
@@ -34,7 +35,7 @@ class Supervised(Learned):
     Args:
         shape, kinds: see `Learned`.
         alphas: the K weights of the mixtures; all 1 by default.
-        widths, blocks, attention: the network's size, see `basis.networks.unet.UNet`.
+        widths, blocks, attention: the network's size, see `basis.nn.unet.UNet`.
         steps, batch: optimiser steps, and mixtures in each, made of images drawn anew.
         learning_rate: Adam's; it falls linearly to zero.
         seed: fixes initial weights and data.
@@ -49,6 +50,8 @@ class Supervised(Learned):
         >>> progress.step, method.learned
         (2, tensor(2))
     """
+
+    values = None  # of any range
 
     def __init__(
         self,

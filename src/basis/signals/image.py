@@ -6,7 +6,7 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
@@ -17,7 +17,9 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from basis.core.errors import BasisError, DataError, DataWarning, UsageError
-from basis.core.limits import GIB, VARIABLE, check_file, most_bytes
+from basis.core.signal import Signal
+from basis.io.limits import GIB, VARIABLE, check_file, most_bytes
+from basis.signals._pictures import eight_bits
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 BACKGROUND = "black"
@@ -224,3 +226,31 @@ def _composed(
     flat = Image.alpha_composite(Image.new("RGBA", whole.size, (*colour, 255)), whole).convert("RGB")
     grey = picture.mode in ("LA", "La", "L") and len(set(colour)) == 1
     return flat.convert("L") if grey else flat
+
+
+class Picture(Signal):
+    """Images in grey or in colour, (1, H, W) or (3, H, W)."""
+
+    suffixes = frozenset(SUFFIXES)
+    ending = ".png"
+    metrics = ("psnr", "ssim")
+
+    def suits(self, shape: Sequence[int]) -> bool:
+        return len(shape) == 3 and shape[0] in (1, 3)
+
+    def read(self, path: Path, shape: Sequence[int], **options) -> Tensor:
+        """Return the picture in a file, (1, C, H, W) in [0, 1]; options are ``resize`` and ``background``."""
+        size = (shape[1], shape[2]) if options.get("resize") else None
+        found = read(path, size, options.get("background", BACKGROUND))
+        if found.numel() and found.min() == found.max():
+            warn(
+                f"{path} has one value, {found.min():.3g}, in every pixel; if it is transparent, try --background white"
+            )
+        return found[None]
+
+    def write(self, path: Path, x: Tensor, data_range: Sequence[float]) -> None:
+        low, high = data_range
+        eight_bits((x - low) / (high - low)).save(path)
+
+    def picture(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 1)

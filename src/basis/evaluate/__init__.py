@@ -1,0 +1,1 @@
+"""Measuring separations: mixtures with their truth, figures, comparisons, numbers of sources, calibrations."""

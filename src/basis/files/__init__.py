@@ -1,1 +1,0 @@
-"""Reading mixtures from files, and writing separations to them."""

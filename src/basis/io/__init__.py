@@ -1,0 +1,1 @@
+"""Files: weights with their cards, folders that change as a whole, limits."""

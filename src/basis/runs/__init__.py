@@ -1,0 +1,1 @@
+"""What the command line does with many inputs: read, separate, write."""
