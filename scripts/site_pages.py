@@ -58,7 +58,9 @@ def api() -> dict[str, str]:
 
 def summary(name: str) -> str:
     """First line of a docstring, as the cell of a table."""
-    return (getattr(basis, name).__doc__ or "").strip().split("\n")[0].replace("|", "\\|")
+    line = (getattr(basis, name).__doc__ or "").strip().split("\n")[0]
+    parts = re.split(r"(`+[^`]*`+)", line)  # text and code by turns; the bars of code need no escape
+    return "".join(part if part.startswith("`") else part.replace("|", "\\|") for part in parts)
 
 
 def on_files(files, config):
