@@ -35,7 +35,7 @@ bench: $(READY)  ## measure speed and memory of a Langevin step
 	$(BIN)/python benchmarks/step.py
 
 docs: $(READY)  ## build the documentation site; look at site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock:  ## renew requirements.lock (needs pip-tools)
 	pip-compile -q --strip-extras --no-header --no-emit-find-links --no-emit-index-url --annotation-style=line \
