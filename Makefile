@@ -34,12 +34,12 @@ lint: $(READY)  ## check format, style, types and the direction of imports
 bench: $(READY)  ## measure speed and memory of a Langevin step
 	$(BIN)/python benchmarks/step.py
 
-docs: $(READY)  ## build the API reference from the docstrings into docs/api
-	$(BIN)/pdoc basis '!basis.cli' '!basis.assets.examples' -o docs/api --docformat google
+docs: $(READY)  ## build the documentation site; look at site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock:  ## renew requirements.lock (needs pip-tools)
 	pip-compile -q --strip-extras --no-header --no-emit-find-links --no-emit-index-url --annotation-style=line \
 		-o - requirements.in | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/; /^(basis-separation|#)/d' > requirements.lock
 
 clean:  ## remove what was built
-	rm -rf .venv build demo docs/api out
+	rm -rf .venv build demo site out
